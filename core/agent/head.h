@@ -1,0 +1,55 @@
+// The head of an attempt: starts the agents' step, has the nodes set up and the ranks run, keeps the lease and
+// ends everything again. run_head() does the I/O; what it does when is decided by HeadMachine (head_machine.h).
+#pragma once
+
+#include "base/clock.h"
+#include "base/ids.h"
+#include "base/json.h"
+#include "base/process.h"
+#include "experiment/experiment.h"
+#include "recovery/checkpoint.h"
+#include "run/records.h"
+
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace trainctl {
+
+// Absolute paths, noted before any user code runs (a `module purge` in setup can drop them from PATH).
+struct ToolPaths {
+    std::string srun, sbatch, scontrol, scancel, squeue, sacct;
+    std::string slurm_conf; // SLURM_CONF of the job; empty: the default one
+};
+
+struct HeadPlan {
+    RunPaths paths;
+    AttemptNo attempt;
+    JobId job;
+    Experiment experiment;
+    RunInfo info;
+    Environment secrets;              // for the ranks' environment only
+    std::vector<std::string> nodes;   // of the allocation, expanded, without excluded ones
+    ToolPaths tools;
+    std::optional<CheckpointSeen> resume_from;
+    std::optional<std::chrono::seconds> time_left; // to the job's time limit, when run_head is called
+    std::string agent_program;        // what srun starts; empty: this very program
+};
+
+// What the head needs of the run's protocol. All but `superseded` may block on a hanging file system: they are
+// called from threads of run_head's own (one at a time each), and when they hang, still after it returned.
+// So they own what they use (shared_ptr), and the process ends soon after.
+struct HeadHooks {
+    std::function<Result<void>(const ProgressFile &)> write_beat;
+    std::function<bool()> superseded;   // a later attempt was claimed, or this one was sealed
+    std::function<bool()> stop_wished;  // control/stop
+    std::function<std::optional<CheckpointSeen>()> newest_checkpoint;
+    std::function<void(std::string name, Json data)> journal;
+};
+
+// From the launch of the agents' step until every rank is dead or can't be reached. Called from the main thread
+// with no other threads running; handles TERM, USR1 (the early signal) and USR2 (the doorbell) meanwhile.
+Outcome run_head(const HeadPlan &plan, const HeadHooks &hooks);
+
+} // namespace trainctl
