@@ -1,0 +1,102 @@
+// Which checkpoint a run may go on from: names to steps, and for each one whether it is complete, with the
+// reason where it is not. The verdict is pure over facts; list_checkpoints() and newest_complete() read the disk.
+// A checkpoint that was cut short, at whatever byte, is never taken: doubt is a refusal, with a reason.
+#pragma once
+
+#include "base/clock.h"
+#include "base/result.h"
+#include "experiment/experiment.h"
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace trainctl {
+
+struct CheckpointSeen {
+    std::string path;
+    std::int64_t step = 0;
+    std::uint64_t bytes = 0;  // of all its files
+    WallTime modified{};      // of whatever in it was written last
+    bool complete = false;    // by names and sizes; newest_complete() also by content
+    std::string why_not;      // for people; empty where complete
+};
+
+// ---- Pure -------------------------------------------------------------------------------------------------
+
+// The step in a name: what {step} of the pattern stands for, 1 to 18 digits, zeros in front allowed, everything
+// else equal. So "step-7.tmp" is no "step-{step}".
+std::optional<std::int64_t> step_of_name(std::string_view pattern, std::string_view name);
+
+struct NamedStep {
+    std::int64_t step = 0;
+    std::string name;
+    auto operator<=>(const NamedStep &) const = default;
+};
+// Those names that match, oldest first; equal steps ("7" and "007") by name.
+std::vector<NamedStep> steps_of_names(const std::string &pattern, const std::vector<std::string> &names);
+
+// A line of a manifest: "<size> <name>", "<sha256> <name>" or "<sha256> <size> <name>".
+struct ManifestEntry {
+    std::string name;                  // relative, without ".."
+    std::optional<std::uint64_t> size;
+    std::string sha256;                // 64 lower-case digits, or empty
+};
+// Errors: invalid, for an empty manifest, a torn last line, a line of another form, a name that leaves the
+// checkpoint or comes twice.
+Result<std::vector<ManifestEntry>> parse_manifest(std::string_view text);
+
+// What is on the disk under one checkpoint's name.
+struct CheckpointFacts {
+    std::string name;                           // in the checkpoint folder: "step-000120"
+    bool folder = true;
+    std::map<std::string, std::uint64_t> files; // folder: relative path -> size; file: itself and what lies beside it
+    std::string manifest_name;                  // the manifest that counts, as in `files`; empty: none
+    std::string manifest;                       // its content
+    bool zip = false;                           // a single file that is a zip, as torch.save writes it
+    std::string structure_problem;              // without a manifest: of a file that is a zip, and cut short
+};
+struct CheckpointVerdict {
+    bool complete = false;
+    std::string why_not;
+    std::vector<ManifestEntry> to_hash; // those whose content is promised too
+};
+// With `marker` and `manifest` both set, both must hold. With neither: a file MANIFEST or COMPLETE in the folder
+// (beside a file: <file>.manifest or <file>.done) counts; a single zip file as torch.save writes it is judged by
+// its own structure; all else is refused. Every file must be named in the manifest (hidden ones aside): else one cut
+// between two lines would pass.
+CheckpointVerdict judge_checkpoint(const Checkpoint &spec, const CheckpointFacts &facts);
+
+// The name of the manifest that counts among `files`, or "".
+std::string manifest_of(const Checkpoint &spec, const std::string &name, bool folder,
+                        const std::map<std::string, std::uint64_t> &files);
+
+// Old ones to delete so that the `keep` newest complete ones stay (0: keeps all). Never the newest complete, nor
+// anything newer than it (it may be being saved), nor what is `in_use`; of the incomplete ones only those older
+// than all that stay.
+std::vector<std::string> checkpoints_to_remove(const std::vector<CheckpointSeen> &seen, int keep,
+                                               const std::vector<std::string> &in_use);
+
+// ---- Reading the disk -------------------------------------------------------------------------------------
+
+// All of `dir`, oldest first, judged by names and sizes. No such folder: none. One that can't be read is refused
+// with the system's words; errors are those of `dir` itself.
+Result<std::vector<CheckpointSeen>> list_checkpoints(const std::string &dir, const Checkpoint &spec);
+
+struct HashLimits {
+    // More than this is not read before training goes on: about 10 s. Smallest files first; the rest by size only.
+    std::uint64_t max_bytes = 4ull << 30;
+    std::function<void()> on_piece = {}; // called after every MiB, so that a head can beat meanwhile
+};
+struct CheckpointChoice {
+    std::optional<CheckpointSeen> newest;  // the newest complete one
+    std::vector<CheckpointSeen> refused;   // newer ones, newest first: say them to the user
+};
+// Looks from the newest down and no further than needed; content is hashed only of what would be taken.
+Result<CheckpointChoice> newest_complete(const std::string &dir, const Checkpoint &spec, const HashLimits &limits = {});
+
+} // namespace trainctl
