@@ -1,0 +1,251 @@
+#include "recovery/attempt.h"
+
+#include "recovery/reconcile.h"
+
+#include <algorithm>
+#include <fmt/format.h>
+
+namespace trainctl {
+
+namespace {
+
+class Life {
+public:
+    Life(World &world, const AttemptJob &job) : world_(world), job_(job) {}
+
+    int run(const Train &train) {
+        auto claimed = claim_attempt(world_, job_.paths, job_.me, job_.limits);
+        if (!claimed)
+            return trouble("claim", claimed.error());
+        if (!claimed->empty())
+            return leave(*claimed);
+        note("claimed", "job " + to_string(job_.me.job) + " on " + job_.nodes);
+        tidy_up_namesakes();
+        if (auto judged = judge_predecessors(); !judged)
+            return trouble("judge", judged.error());
+        auto run = look_at_run(world_.files, job_.paths);
+        if (!run)
+            return trouble("look", run.error());
+        if (const auto end = end_before_training(*run))
+            return end_here(*end);
+        // The first beat is also the last check before ranks exist.
+        auto ours = beat(ProgressFile{});
+        if (!ours || !*ours)
+            return ours ? leave("the attempt was closed before it began") : trouble("beat", ours.error());
+        exclude_ = excluded(*run);
+        if (job_.standby)
+            job_.in_background([this] { make_next(job_.me.job); });
+        return finish(train(hooks()));
+    }
+
+private:
+    TrainHooks hooks() {
+        return {[this](const ProgressFile &progress) { return beat(progress); },
+                [this] {
+                    auto wishes = world_.files.list(job_.paths.file("control"));
+                    return wishes && std::find(wishes->begin(), wishes->end(), "stop") != wishes->end();
+                }};
+    }
+
+    Result<bool> beat(const ProgressFile &progress) {
+        ProgressFile record = progress;
+        record.beat = ++beats_;
+        record.written = unix_seconds(world_.clock.wall());
+        if (auto written = write_record_file(world_.files, file("progress.json"), record); !written)
+            return written.error();
+        return still_claimed(world_.files, job_.paths, job_.me);
+    }
+
+    int leave(const std::string &why) {
+        note("left", why);
+        // Ends as CANCELLED and not as COMPLETED: it did no work. Failing to say so harms nothing.
+        if (auto cancelled = world_.scheduler.cancel({job_.me.job}); !cancelled)
+            note("cancel_failed", cancelled.error().text());
+        return exit_left;
+    }
+
+    int trouble(const char *what, const Error &error) {
+        note("error", std::string{what} + ": " + error.text());
+        return exit_go_on;
+    }
+
+    void tidy_up_namesakes() {
+        const JobFile record{job_.me.job, unix_seconds(world_.clock.wall()), job_.nodes};
+        if (auto written = write_record_file(world_.files, file("job.json"), record); !written)
+            note("error", written.error().text());
+        auto found = world_.scheduler.find({job_name(job_.paths.run, job_.me.no)});
+        std::vector<JobId> others;
+        if (found)
+            for (const auto &job : found->jobs)
+                if (is_live(job) && job.id != job_.me.job)
+                    others.push_back(job.id);
+        if (!others.empty())
+            if (auto cancelled = world_.scheduler.cancel(others); !cancelled)
+                note("cancel_failed", cancelled.error().text());
+    }
+
+    // Slurm's final word on an attempt, as far as it can be had in `patience`.
+    std::optional<JobSighting> final_sighting(const AttemptView &attempt) {
+        const Instant end = world_.clock.now() + job_.limits.blind_patience;
+        std::optional<JobSighting> best;
+        for (;;) {
+            auto found = world_.scheduler.find({job_name(job_.paths.run, attempt.no)});
+            if (found) {
+                for (const auto &job : found->jobs)
+                    if (attempt.owner() && job.id == attempt.owner()->id)
+                        best = job;
+                if (!best || best->phase == JobPhase::ended)
+                    return best;
+            }
+            if (world_.clock.now() >= end)
+                return best;
+            world_.clock.sleep_for(job_.limits.poll / 4); // COMPLETING is over soon
+        }
+    }
+
+    Result<void> judge_predecessors() {
+        auto run = look_at_run(world_.files, job_.paths);
+        if (!run)
+            return run.error();
+        for (const auto &attempt : run->attempts) {
+            if (attempt.no >= job_.me.no || attempt.verdict || !attempt.owner())
+                continue;
+            std::optional<JobSighting> job;
+            if (verdict_needs_slurm(attempt))
+                job = final_sighting(attempt);
+            const Verdict verdict = judge(attempt, job, job_.own_uid);
+            note("verdict", fmt::format("attempt {}: {}", to_string(attempt.no), verdict.text));
+            if (auto written = write_verdict(world_, job_.paths, attempt.no, verdict); !written)
+                return written.error();
+        }
+        return {};
+    }
+
+    // The run's history up to this attempt says stop, or somebody does.
+    std::optional<EndRun> end_before_training(const RunView &run) {
+        RunView before = run;
+        before.attempts.resize(static_cast<std::size_t>(job_.me.no.value - 1));
+        if (run.stop_wished || run.ended)
+            return EndRun{EndKind::stopped, cause::stopped};
+        if (before.attempts.empty() || before.last()->no <= run.forgiven)
+            return std::nullopt;
+        const NextStep next = decide_next(job_.recovery, before);
+        if (const auto *end = std::get_if<EndRun>(&next))
+            return *end;
+        return std::nullopt;
+    }
+
+    static std::vector<std::string> excluded(const RunView &run) {
+        std::vector<std::string> nodes;
+        for (const auto &attempt : run.attempts)
+            if (attempt.verdict)
+                nodes.insert(nodes.end(), attempt.verdict->exclude_nodes.begin(), attempt.verdict->exclude_nodes.end());
+        std::sort(nodes.begin(), nodes.end());
+        nodes.erase(std::unique(nodes.begin(), nodes.end()), nodes.end());
+        return nodes;
+    }
+
+    int end_here(const EndRun &end) {
+        Outcome outcome;
+        outcome.kind = OutcomeKind::stopped;
+        outcome.text = "did not train: " + end.why;
+        outcome.exit_code = exit_go_on;
+        return close_run(end, outcome);
+    }
+
+    // ended.json, then the outcome, then the standby: a death in between leaves what the next one needs.
+    int close_run(const EndRun &end, const Outcome &outcome) {
+        if (auto ended = end_run(world_, job_.paths, Ended{end.kind, end.why, job_.me.no, 0}); !ended)
+            note("error", ended.error().text());
+        note("run_ended", end.why);
+        write_outcome(outcome);
+        cancel_standby();
+        return outcome.exit_code;
+    }
+
+    int finish(const Outcome &outcome) {
+        note("training_ended", std::string{to_string(outcome.kind)} + ": " + outcome.text);
+        auto run = look_at_run(world_.files, job_.paths);
+        auto ours = still_claimed(world_.files, job_.paths, job_.me);
+        if (!run || !ours || !*ours) // somebody else goes on from here: this head changes nothing any more
+            return outcome.exit_code == 0 ? exit_go_on : outcome.exit_code;
+        auto &mine = run->attempts.at(static_cast<std::size_t>(job_.me.no.value - 1));
+        mine.outcome = outcome;
+        if (!verdict_needs_slurm(mine)) {
+            run->attempts.resize(static_cast<std::size_t>(job_.me.no.value)); // not the standby, which never ran
+            const NextStep next = decide_next(job_.recovery, *run);
+            if (const auto *end = std::get_if<EndRun>(&next))
+                return close_run(*end, outcome);
+        }
+        write_outcome(outcome);
+        exclude_.insert(exclude_.end(), outcome.suspect_nodes.begin(), outcome.suspect_nodes.end());
+        // A scancel looks like a time limit from here: only a successor that waits for our end may decide.
+        if (outcome.kind != OutcomeKind::terminated)
+            hand_over(!outcome.suspect_nodes.empty());
+        return outcome.exit_code == 0 ? exit_go_on : outcome.exit_code;
+    }
+
+    void write_outcome(Outcome outcome) {
+        outcome.written = unix_seconds(world_.clock.wall());
+        if (auto written = write_record_file(world_.files, file("outcome.json"), outcome); !written)
+            note("error", written.error().text());
+    }
+
+    MakeRequest next_request(std::optional<JobId> after) const {
+        return {job_.me.no.next(), after, exclude_, job_.prepare};
+    }
+
+    void make_next(std::optional<JobId> after) {
+        auto made = make_attempt(world_, job_.paths, next_request(after), job_.limits);
+        if (!made)
+            note("standby_failed", made.error().text());
+        else if (made->kind == MadeKind::rejected || made->kind == MadeKind::unclear)
+            note("standby_failed", made->text);
+        else
+            note("standby_made", "attempt " + to_string(job_.me.no.next()) + (made->job ? " is job " + to_string(*made->job) : ""));
+    }
+
+    std::optional<JobSighting> standby_job() {
+        auto found = world_.scheduler.find({job_name(job_.paths.run, job_.me.no.next())});
+        if (found)
+            for (const auto &job : found->jobs)
+                if (is_live(job))
+                    return job;
+        return std::nullopt;
+    }
+
+    // The standby starts by itself when this job ends badly; without one the next attempt is submitted now.
+    void hand_over(bool nodes_changed) {
+        const auto standby = standby_job();
+        if (!standby) {
+            make_next(std::nullopt);
+            return;
+        }
+        if (!nodes_changed)
+            return;
+        PendingUpdate update;
+        update.exclude_nodes = exclude_;
+        if (auto updated = world_.scheduler.update_pending(standby->id, update); !updated)
+            note("standby_not_adjusted", updated.error().text());
+    }
+
+    void cancel_standby() {
+        if (const auto standby = standby_job())
+            if (auto cancelled = world_.scheduler.cancel({standby->id}); !cancelled)
+                note("cancel_failed", cancelled.error().text());
+    }
+
+    std::string file(const std::string &name) const { return job_.paths.attempt_file(job_.me.no, name); }
+    void note(const std::string &event, const std::string &text) { job_.journal(event, text); }
+
+    World &world_;
+    const AttemptJob &job_;
+    std::uint64_t beats_ = 0;
+    std::vector<std::string> exclude_;
+};
+
+} // namespace
+
+int run_attempt(World &world, const AttemptJob &job, const Train &train) { return Life{world, job}.run(train); }
+
+} // namespace trainctl

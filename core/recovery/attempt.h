@@ -1,0 +1,42 @@
+// The life of one attempt inside its job, from the claim to the exit code: what the head does around training.
+// I/O through World only, so that the simulator runs this very code; training itself is a function.
+#pragma once
+
+#include "recovery/policy.h"
+#include "run/protocol.h"
+
+#include <functional>
+
+namespace trainctl {
+
+// What training may call; both from any thread.
+struct TrainHooks {
+    // Writes progress.json and then asks whether the attempt is still ours. False: kill the ranks, at once.
+    // Ranks may live until a lease after the START of the last call that returned true.
+    std::function<Result<bool>(const ProgressFile &)> beat;
+    std::function<bool()> stop_wished;
+};
+using Train = std::function<Outcome(const TrainHooks &)>;
+
+struct AttemptJob {
+    RunPaths paths;
+    Claimant me;
+    Recovery recovery;
+    ProtocolLimits limits;
+    std::string nodes;            // of the allocation, as Slurm writes them
+    bool standby = true;          // make the next attempt right after the claim
+    std::uint32_t own_uid = 0;
+    std::function<Result<SubmitRequest>(const MakeRequest &)> prepare; // the next attempt
+    // Runs a function beside training (sbatch may take minutes when the controller is silent) and must have
+    // finished it before run_attempt's World goes away.
+    std::function<void(std::function<void()>)> in_background;
+    std::function<void(const std::string &event, const std::string &text)> journal;
+};
+
+// Exit codes of the batch job besides those of the training.
+inline constexpr int exit_go_on = 75;    // EX_TEMPFAIL: this attempt is over, the run is not
+inline constexpr int exit_left = 0;      // this job was not needed
+
+int run_attempt(World &world, const AttemptJob &job, const Train &train);
+
+} // namespace trainctl

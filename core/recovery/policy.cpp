@@ -1,0 +1,180 @@
+#include "recovery/policy.h"
+
+#include "base/text.h"
+
+#include <algorithm>
+#include <fmt/format.h>
+#include <set>
+
+namespace trainctl {
+
+namespace {
+
+const char *cause_of(OutcomeKind kind) {
+    switch (kind) {
+    case OutcomeKind::finished: return cause::finished;
+    case OutcomeKind::rank_failed: return cause::rank_failed;
+    case OutcomeKind::node_lost: return cause::node_lost;
+    case OutcomeKind::setup_failed: return cause::setup_failed;
+    case OutcomeKind::time_limit: return cause::time_limit;
+    case OutcomeKind::terminated: return cause::terminated;
+    case OutcomeKind::stopped: return cause::stopped;
+    case OutcomeKind::do_not_restart: return cause::do_not_restart;
+    case OutcomeKind::lease_lost: return cause::head_lost;
+    }
+    INVARIANT(false);
+}
+
+bool is_standby(const AttemptView &attempt) { return !attempt.intents.empty() && attempt.intents.back().after.has_value(); }
+
+const char *cause_of_cancel(const AttemptView &attempt, const JobSighting &job, std::uint32_t own_uid) {
+    if (job.cancelled_by)
+        return *job.cancelled_by == own_uid          ? cause::cancelled_by_user
+               : attempt.owner() ? cause::cancelled_by_other : cause::launch_failed;
+    if (attempt.owner())
+        return cause::cancelled_by_user; // nobody says who; a job that trained is cancelled by people
+    // A failing prolog shows CANCELLED as well, but only a job that got nodes runs a prolog.
+    const bool had_nodes = job.started && !job.nodes.empty();
+    return had_nodes ? cause::launch_failed : is_standby(attempt) ? cause::standby_unneeded : cause::cancelled_by_user;
+}
+
+// Slurm's own word on a job that its head could not explain.
+const char *cause_of_state(const AttemptView &attempt, const JobSighting &job, std::uint32_t own_uid) {
+    const std::string &state = job.state;
+    if (state == "CANCELLED")
+        return cause_of_cancel(attempt, job, own_uid);
+    if (!attempt.owner())
+        return cause::launch_failed;
+    if (state == "TIMEOUT" || state == "DEADLINE")
+        return cause::time_limit;
+    if (state == "PREEMPTED")
+        return cause::preempted;
+    if (state == "NODE_FAIL" || state == "BOOT_FAIL")
+        return cause::node_lost;
+    if (state == "OUT_OF_MEMORY")
+        return cause::out_of_memory;
+    return attempt.outcome ? cause::terminated : cause::head_lost;
+}
+
+std::string text_of(const std::string &why, const AttemptView &attempt, const std::optional<JobSighting> &job) {
+    if (attempt.outcome && !attempt.outcome->text.empty())
+        return attempt.outcome->text;
+    if (!job)
+        return why + "; Slurm has forgotten the job";
+    const auto reason = job->reason.empty() || job->reason == "None" ? "" : ", " + job->reason;
+    return fmt::format("{}: Slurm says {}{}", why, job->state, reason);
+}
+
+} // namespace
+
+bool verdict_needs_slurm(const AttemptView &attempt) {
+    return !attempt.outcome || attempt.outcome->kind == OutcomeKind::terminated ||
+           attempt.outcome->kind == OutcomeKind::lease_lost;
+}
+
+Verdict judge(const AttemptView &attempt, const std::optional<JobSighting> &job, std::uint32_t own_uid) {
+    Verdict verdict;
+    const bool by_slurm = verdict_needs_slurm(attempt);
+    if (!by_slurm)
+        verdict.cause = cause_of(attempt.outcome->kind);
+    else if (job)
+        verdict.cause = cause_of_state(attempt, *job, own_uid);
+    else
+        verdict.cause = attempt.owner() ? cause::head_lost : is_standby(attempt) ? cause::standby_unneeded : cause::launch_failed;
+    verdict.text = text_of(verdict.cause, attempt, job);
+    verdict.evidence = attempt.outcome ? "outcome.json" : "";
+    if (job) {
+        verdict.slurm_state = job->state;
+        verdict.slurm_reason = job->reason;
+        verdict.evidence += (verdict.evidence.empty() ? "" : ", ") + job->evidence;
+    }
+    if (attempt.outcome)
+        verdict.exclude_nodes = attempt.outcome->suspect_nodes;
+    return verdict;
+}
+
+std::optional<std::int64_t> checkpoint_step_of(const AttemptView &attempt) {
+    std::optional<std::int64_t> step;
+    if (attempt.outcome)
+        step = attempt.outcome->checkpoint_step;
+    if (attempt.progress && attempt.progress->checkpoint_step)
+        step = std::max(step.value_or(-1), *attempt.progress->checkpoint_step);
+    return step;
+}
+
+namespace {
+
+std::string cause_of(const AttemptView &attempt) {
+    if (attempt.verdict)
+        return attempt.verdict->cause;
+    return attempt.outcome ? cause_of(attempt.outcome->kind) : "";
+}
+
+// Preemption and an administrator's cancel say nothing about the training; a standby that was not needed never ran.
+bool counts_against_progress(const std::string &why) {
+    return why != cause::preempted && why != cause::cancelled_by_other && why != cause::standby_unneeded;
+}
+
+std::string last_words(const AttemptView &attempt) {
+    if (attempt.outcome && attempt.outcome->first && !attempt.outcome->first->last_lines.empty())
+        return "; its last line: " + attempt.outcome->first->last_lines.back();
+    return "";
+}
+
+struct Tally {
+    int attempts = 0;       // that anybody claimed, or that failed to launch
+    int no_progress = 0;    // in a row, at the end
+    std::optional<std::int64_t> newest; // checkpoint step
+    std::set<std::string> exclude;
+};
+
+// Attempts up to the user's last `resume` are forgiven, but their checkpoints and bad nodes are not forgotten.
+Tally tally(const RunView &run) {
+    Tally sum;
+    for (const auto &attempt : run.attempts) {
+        const auto why = cause_of(attempt);
+        if (attempt.verdict)
+            sum.exclude.insert(attempt.verdict->exclude_nodes.begin(), attempt.verdict->exclude_nodes.end());
+        const auto step = checkpoint_step_of(attempt);
+        const bool newer = step && (!sum.newest || *step > *sum.newest);
+        if (newer)
+            sum.newest = step;
+        if (attempt.no <= run.forgiven || why.empty() || why == cause::standby_unneeded)
+            continue;
+        ++sum.attempts;
+        if (newer)
+            sum.no_progress = 0;
+        else if (counts_against_progress(why))
+            ++sum.no_progress;
+    }
+    return sum;
+}
+
+} // namespace
+
+NextStep decide_next(const Recovery &recovery, const RunView &run) {
+    INVARIANT(run.last() != nullptr);
+    const AttemptView *last = run.last();
+    const auto never_ran = [](const std::string &why) { return why.empty() || why == cause::standby_unneeded; };
+    while (never_ran(cause_of(*last)) && last->no.value > 1)
+        last = run.find(AttemptNo{last->no.value - 1});
+    const auto why = cause_of(*last);
+    if (why == cause::finished)
+        return EndRun{EndKind::finished, "every rank ended with 0"};
+    if (why == cause::stopped || why == cause::cancelled_by_user)
+        return EndRun{EndKind::stopped, why};
+    if (run.stop_wished)
+        return EndRun{EndKind::stopped, cause::stopped};
+    if (why == cause::do_not_restart)
+        return EndRun{EndKind::failed, "the training ended with exit code 93: do not restart"};
+    const Tally sum = tally(run);
+    if (sum.no_progress >= recovery.no_progress_max)
+        return EndRun{EndKind::failed, fmt::format("{} attempts in a row without a newer checkpoint (recovery.no_progress_max)"
+                                                   "; the last one: {}{}", sum.no_progress, why, last_words(*last))};
+    if (sum.attempts >= recovery.max_attempts)
+        return EndRun{EndKind::failed, fmt::format("{} attempts (recovery.max_attempts); the last one: {}{}",
+                                                   sum.attempts, why, last_words(*last))};
+    return GoOn{{sum.exclude.begin(), sum.exclude.end()}};
+}
+
+} // namespace trainctl

@@ -1,0 +1,66 @@
+// A run directory as it looks now, read in one pass: values for the decisions. Reading is I/O through Files;
+// what is derived from a view is pure.
+#pragma once
+
+#include "base/files.h"
+#include "run/records.h"
+
+namespace trainctl {
+
+struct AttemptView {
+    AttemptNo no;
+    std::vector<Intent> intents;       // intent.json, intent.1.json, ...: the last one may call sbatch, once
+    std::optional<std::string> rejected; // sbatch's words, when the last intent was refused
+    std::optional<JobFile> job;
+    std::vector<Claim> claims;         // the last one counts
+    std::optional<ProgressFile> progress;
+    std::optional<Outcome> outcome;
+    std::optional<Verdict> verdict;
+
+    bool sealed() const { return !claims.empty() && claims.back().is_seal(); }
+    // The job that trains or trained as this attempt; nothing when nobody ever claimed it.
+    std::optional<Claim> owner() const;
+};
+
+struct RunView {
+    std::optional<Ended> ended;
+    bool stop_wished = false;
+    AttemptNo forgiven;                // attempts up to this one came before the user's last `resume`
+    std::vector<AttemptView> attempts; // 001, 002, ... without gaps
+
+    const AttemptView *find(AttemptNo no) const;
+    const AttemptView *last() const { return attempts.empty() ? nullptr : &attempts.back(); }
+};
+
+// ended.json is kept under this name when the user resumes the run.
+std::string retired_end(AttemptNo last);
+
+// Names of the slots that claims and intents are linked to, one after another.
+std::string claim_slot(std::size_t index);
+std::string intent_slot(std::size_t index);
+
+Result<RunView> look_at_run(Files &files, const RunPaths &paths);
+Result<AttemptView> look_at_attempt(Files &files, const RunPaths &paths, AttemptNo no);
+
+// One file as a record; nothing where there is none.
+template <class T> Result<std::optional<T>> read_record_file(Files &files, const std::string &path) {
+    auto content = files.read(path);
+    if (!content)
+        return content.error();
+    if (!*content)
+        return std::optional<T>{};
+    auto record = from_json_text<T>(**content, path);
+    if (!record)
+        return record.error();
+    return std::optional<T>{std::move(*record)};
+}
+
+template <class T> Result<void> write_record_file(Files &files, const std::string &path, const T &record) {
+    return files.write(path, dump_json(to_json(record), 2) + "\n");
+}
+
+template <class T> Result<bool> publish_record_file(Files &files, const std::string &path, const T &record) {
+    return files.publish(path, dump_json(to_json(record), 2) + "\n");
+}
+
+} // namespace trainctl
