@@ -25,6 +25,13 @@ def _manifest_line(path, name):
     return f"{digest.hexdigest()} {size} {name}\n"
 
 
+def remove_leftovers(folder):
+    """Removes what writers that were killed left behind. Only while nobody else can be saving here."""
+    for name in os.listdir(folder) if os.path.isdir(folder) else []:
+        if name.startswith(".step-"):
+            shutil.rmtree(os.path.join(folder, name), ignore_errors=True)
+
+
 def save(folder, step, writers):
     """Saves the files of `writers` (name -> function that writes to an open binary file) and returns the path.
 

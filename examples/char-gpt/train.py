@@ -75,7 +75,7 @@ class Data:
 
 def parse_options():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=600, help="train up to this step (default %(default)s)")
+    parser.add_argument("--steps", type=int, default=1000, help="train up to this step (default %(default)s)")
     parser.add_argument("--batch", type=int, default=16, help="samples a step, over all ranks (default %(default)s)")
     parser.add_argument("--context", type=int, default=32, help="characters a sample (default %(default)s)")
     parser.add_argument("--width", type=int, default=48, help="of the model (default %(default)s)")
@@ -85,7 +85,7 @@ def parse_options():
     parser.add_argument("--checkpoint-dir", default=os.environ.get("TRAINCTL_CHECKPOINT_DIR", "checkpoints"))
     parser.add_argument("--checkpoint-every", type=int, default=50, help="steps; 0: only at the end (default %(default)s)")
     parser.add_argument("--resume", metavar="PATH", help="a checkpoint to go on from")
-    parser.add_argument("--print-every", type=int, default=10, help="steps (default %(default)s)")
+    parser.add_argument("--print-every", type=int, default=10, help="steps; the loss is their mean (default %(default)s)")
     parser.add_argument("--lineage", metavar="FILE", help="rank 0 adds a line of JSON here for each step")
     parser.add_argument("--step-time-min", type=float, default=0, help="seconds; slows a demonstration down")
     return parser.parse_args()
@@ -168,19 +168,21 @@ class Training:
     def run(self):
         options = self.options
         if self.rank == 0:
+            checkpoints.remove_leftovers(options.checkpoint_dir)
             weights = sum(p.numel() for p in self.model.parameters())
             print(f"{weights} weights, {len(self.data.codes)} characters, {self.world} ranks, "
                   f"from step {self.step} to {options.steps}", flush=True)
-        last_print, last_step = time.monotonic(), self.step
+        last_print, last_step, losses = time.monotonic(), self.step, []
         while self.step < options.steps:
             started = time.monotonic()
             loss, stop = self.train_step()
             self.note_lineage(loss)
+            losses.append(loss)
             if self.rank == 0 and (self.step % options.print_every == 0 or stop):
                 now = time.monotonic()
-                print(f"step {self.step} loss {loss:.4f} rate {(self.step - last_step) / (now - last_print):.1f} steps/s",
-                      flush=True)
-                last_print, last_step = now, self.step
+                rate = (self.step - last_step) / (now - last_print)
+                print(f"step {self.step} loss {sum(losses) / len(losses):.4f} rate {rate:.1f} steps/s", flush=True)
+                last_print, last_step, losses = now, self.step, []
             done = self.step == options.steps
             if stop or done or (options.checkpoint_every and self.step % options.checkpoint_every == 0):
                 self.save()
