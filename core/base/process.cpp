@@ -89,7 +89,46 @@ struct Streams {
     Fd in, out, err;
 };
 
-enum class Pump { ended, deadline, stopped };
+enum class Pump { ended, deadline, stopped, no_input };
+
+// What the command reads: `input`, then the pieces of more_input, one of them in memory at a time.
+class Feed {
+public:
+    explicit Feed(const Command &command) : command_(command), rest_(command.input) {}
+
+    // The next bytes, empty at the end; an error is more_input's.
+    Result<std::string_view> next() {
+        if (rest_.empty() && command_.more_input && !ended_) {
+            auto piece = command_.more_input();
+            if (!piece)
+                return piece.error();
+            piece_ = *std::move(piece);
+            rest_ = piece_;
+            ended_ = piece_.empty();
+        }
+        return rest_;
+    }
+    void taken(std::size_t bytes) { rest_.remove_prefix(bytes); }
+
+private:
+    const Command &command_;
+    std::string piece_;
+    std::string_view rest_;
+    bool ended_ = false;
+};
+
+// One write of what there is; closes `fd` at the end of the input and when the command reads no more.
+Result<void> feed_once(Feed &feed, Fd &fd) {
+    const auto bytes = feed.next();
+    if (!bytes)
+        return bytes.error();
+    const auto n = bytes->empty() ? 0 : ::write(fd.get(), bytes->data(), bytes->size());
+    if (n > 0)
+        feed.taken(static_cast<std::size_t>(n));
+    if (bytes->empty() || (n < 0 && errno != EINTR && errno != EAGAIN))
+        fd.close();
+    return {};
+}
 
 // One read into `into`; false at end of file.
 bool drain(int fd, std::string &into, std::size_t limit, bool &truncated) {
@@ -112,10 +151,10 @@ bool deliver(int fd, const std::function<bool(std::string_view)> &sink, bool &st
     return n > 0;
 }
 
-// Feeds and reads until both outputs are at their end or the deadline is there.
-Pump pump(const Command &command, Streams &streams, CommandResult &result, Instant end) {
-    std::size_t written = 0;
-    if (command.input.empty())
+// Feeds and reads until both outputs are at their end or the deadline is there. `input_error` with no_input.
+Pump pump(const Command &command, Streams &streams, CommandResult &result, Instant end, Error &input_error) {
+    Feed feed{command};
+    if (command.input.empty() && !command.more_input)
         streams.in.close();
     while (streams.out.get() >= 0 || streams.err.get() >= 0) {
         const auto left = std::chrono::ceil<std::chrono::milliseconds>(end - std::chrono::steady_clock::now()).count();
@@ -126,10 +165,10 @@ Pump pump(const Command &command, Streams &streams, CommandResult &result, Insta
         if (::poll(polls.data(), polls.size(), static_cast<int>(std::min<long long>(left, 1000))) <= 0)
             continue;
         if (polls[0].revents != 0) {
-            const auto n = ::write(streams.in.get(), command.input.data() + written, command.input.size() - written);
-            written += n > 0 ? static_cast<std::size_t>(n) : 0;
-            if (written == command.input.size() || (n < 0 && errno != EINTR && errno != EAGAIN))
-                streams.in.close();
+            if (const auto fed = feed_once(feed, streams.in); !fed) {
+                input_error = fed.error();
+                return Pump::no_input;
+            }
         }
         if (polls[1].revents != 0) {
             bool stopped = false;
@@ -245,13 +284,16 @@ Result<CommandResult> run_command(const Command &command) {
     ::fcntl(in->write_end.get(), F_SETFL, O_NONBLOCK);
     CommandResult result;
     Streams streams{std::move(in->write_end), std::move(out->read_end), std::move(err->read_end)};
-    const Pump how = pump(command, streams, result, end);
+    Error input_error;
+    const Pump how = pump(command, streams, result, end, input_error);
     if (how == Pump::ended && exits_before(child, end)) {
         result.exit_code = wait_for(child);
         return result;
     }
     ::kill(-child, SIGKILL);
     wait_for(child);
+    if (how == Pump::no_input)
+        return input_error;
     if (how == Pump::stopped)
         return Error{ErrorKind::interrupted, command.argv[0] + " was ended on request", "", ""};
     return Error{ErrorKind::timeout,

@@ -25,6 +25,9 @@ struct Command {
     std::size_t max_output_bytes = 64u << 20;   // of each stream; more is dropped and said in `truncated`
     // Where set, stdout goes here piece by piece and not into CommandResult::out; false ends the command.
     std::function<bool(std::string_view)> on_output = {};
+    // Where set, called again and again for more input after `input`, until it gives an empty piece; called
+    // only when the command has taken the piece before. Its error ends the command and is the result.
+    std::function<Result<std::string>()> more_input = {};
 };
 
 struct CommandResult {
