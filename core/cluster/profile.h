@@ -3,6 +3,7 @@
 #pragma once
 
 #include "base/result.h"
+#include "experiment/experiment.h"
 
 #include <map>
 #include <string>
@@ -20,6 +21,8 @@ struct Profile {
     std::string root;        // run root on the cluster's shared file system; "~/" and "$HOME" are the remote user's
     std::map<std::string, std::string> environment; // for Slurm's commands there: SLURM_CONF, PATH
     std::string partition, account, qos;            // defaults for experiments
+
+    bool operator==(const Profile &) const = default;
 };
 
 // The profile for clusters without one: this machine is a login node, runs live in ~/trainctl.
@@ -34,6 +37,9 @@ Result<std::map<std::string, Profile>> load_profiles(const std::string &path);
 // The named one ("" is login_node_profile() unless a profile called "default" exists).
 // Error not_found with "did you mean".
 Result<Profile> find_profile(const std::string &path, const std::string &name);
+
+// Fills in partition, account and qos where the experiment names none.
+void apply_defaults(Experiment &experiment, const Profile &profile);
 
 // Adds or replaces profiles in a file and keeps the others and their comments' place in the file.
 Result<void> save_profiles(const std::string &path, const std::vector<Profile> &add,

@@ -23,17 +23,20 @@ struct Resources {
     std::optional<std::uint64_t> memory_mib; // of each node; nullopt: the cluster's default
     std::optional<int> cpus;                 // of each node
     std::vector<std::string> sbatch;         // other options, one argument each: "--exclusive"
+    bool operator==(const Resources &) const = default;
 };
 
 struct Code {
     std::string path;                 // absolute, or relative to the experiment file; empty: no snapshot
     std::vector<std::string> exclude; // patterns as in .gitignore, for folders without git
+    bool operator==(const Code &) const = default;
 };
 
 struct EnvironmentSpec {
     std::string setup;                        // shell, run once on each node and attempt
     std::map<std::string, std::string> env;   // placeholders allowed in values
     std::vector<std::string> secrets;         // names of variables, taken from the submitter's environment
+    bool operator==(const EnvironmentSpec &) const = default;
 };
 
 enum class LaunchKind { ranks, node, srun };
@@ -42,9 +45,13 @@ struct Launch {
     LaunchKind kind = LaunchKind::ranks;
     int per_node = 0;                  // processes on each node; 0: one for each chip, or 1
     std::vector<std::string> command;  // argv; placeholders allowed
+    bool operator==(const Launch &) const = default;
 };
 
+enum class CheckpointFormat { pattern };
+
 struct Checkpoint {
+    CheckpointFormat format = CheckpointFormat::pattern; // how checkpoints are found in dir
     std::string dir = "checkpoints";        // relative to the run's folder unless absolute; placeholders allowed
     std::string pattern = "step-{step}";    // names of checkpoints in dir: exactly one {step}
     std::string marker;                     // complete when this file exists in it (folder), or beside it + this suffix (file)
@@ -53,11 +60,13 @@ struct Checkpoint {
     std::string save_signal;                // "USR1", ...; empty: the training can't save on demand
     std::chrono::seconds save_time{60};     // how long a save may take; the early signal comes this long before the limit
     int keep = 0;                           // how many complete ones to keep; 0: all
+    bool operator==(const Checkpoint &) const = default;
 };
 
 struct Progress {
     std::vector<std::string> patterns; // RE2 with the named groups step, loss, rate (any of them)
     std::optional<std::int64_t> total_steps;
+    bool operator==(const Progress &) const = default;
 };
 
 enum class StandbyPolicy { automatic, on, off };
@@ -68,6 +77,7 @@ struct Recovery {
     int no_progress_max = 3;             // and after this many in a row without a newer checkpoint
     std::chrono::seconds lease{30};      // design: how long silent ranks may live
     std::chrono::seconds heartbeat{5};   // how often agents and the head beat
+    bool operator==(const Recovery &) const = default;
 };
 
 struct Experiment {
@@ -83,6 +93,7 @@ struct Experiment {
     Recovery recovery;
 
     int ranks_per_node() const { return launch.per_node > 0 ? launch.per_node : resources.per_node > 0 ? resources.per_node : 1; }
+    bool operator==(const Experiment &) const = default;
 };
 
 } // namespace trainctl
