@@ -109,6 +109,14 @@ class Training:
         if options.resume:
             self.load(options.resume)
         self.parallel = nn.parallel.DistributedDataParallel(self.model)
+        self.settle_buckets()
+
+    def settle_buckets(self):
+        """One backward pass that does not count. DDP lays its buckets out anew after the first, and with the layout
+        changes the order in which ranks' gradients are added: a resumed training would differ in the last bits."""
+        inputs, _ = self.data.samples(self.data.offsets(1)[self.rank::self.world])
+        self.parallel(inputs).sum().backward()
+        self.optimizer.zero_grad()
 
     def shape(self):
         keys = ("batch", "context", "width", "layers", "seed")
