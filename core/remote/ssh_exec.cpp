@@ -231,6 +231,8 @@ Result<CommandResult> SshExec::finish(const RemoteCommand &command) {
             return in.error();
         if (*out || *err)
             continue;
+        // After the end of both streams libssh's reads take no packets any more; this one does, until the status is there.
+        ssh_channel_get_exit_status(s.channel);
         if (s.ended() || s.abandoned())
             break;
         if (*in)
