@@ -160,8 +160,7 @@ int TestSshd::connections() const {
 }
 
 std::vector<pid_t> TestSshd::children() const {
-    // Not their children in turn: those are users' commands, or die with their sshd.
-    std::vector<pid_t> out;
+    std::vector<std::pair<pid_t, pid_t>> servers; // process and parent
     for (const auto &entry : std::filesystem::directory_iterator{"/proc"}) {
         const auto name = entry.path().filename().string();
         if (name.find_first_not_of("0123456789") != std::string::npos)
@@ -171,9 +170,18 @@ std::vector<pid_t> TestSshd::children() const {
         std::istringstream rest{stat.substr(std::min(stat.size(), stat.rfind(')') + 1))};
         char state = 0;
         pid_t parent = 0;
-        if (rest >> state >> parent && parent == pid_ && state != 'Z')
-            out.push_back(std::stoi(name));
+        if (stat.find("(sshd") != std::string::npos && rest >> state >> parent && state != 'Z')
+            servers.emplace_back(std::stoi(name), parent);
     }
+    // For an ordinary user a connection is a monitor and its child; both hold the socket.
+    std::vector<pid_t> out;
+    for (const auto &[server, parent] : servers)
+        if (parent == pid_)
+            out.push_back(server);
+    for (std::size_t i = 0; i < out.size(); ++i)
+        for (const auto &[server, parent] : servers)
+            if (parent == out[i])
+                out.push_back(server);
     return out;
 }
 
