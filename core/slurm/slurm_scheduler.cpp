@@ -3,10 +3,11 @@
 #include "base/files.h"
 #include "base/text.h"
 #include "slurm/answers.h"
-#include "slurm/start_check.h"
+#include "slurm/hostlist.h"
 
 #include <algorithm>
 #include <array>
+#include <charconv>
 #include <chrono>
 #include <fmt/format.h>
 #include <set>
@@ -22,6 +23,7 @@ constexpr Duration submit_deadline = seconds{170};
 constexpr Duration query_deadline = seconds{60};      // a big cluster's squeue under load; slurm.conf's MessageTimeout is 10 s a try
 constexpr Duration accounting_deadline = seconds{45}; // sacct is a luxury: squeue has answered already
 constexpr Duration order_deadline = seconds{60};
+constexpr Duration ring_deadline = seconds{15}; // scancel goes on trying for minutes while a job has no processes yet
 constexpr std::size_t names_a_call = 400; // of 64 characters at most: far below the limit of one argument, 128 KiB
 constexpr std::size_t ids_a_call = 500;
 constexpr std::size_t most_exit_codes = 8; // scontrol calls in one find()
@@ -245,13 +247,48 @@ Result<void> SlurmScheduler::cancel(const std::vector<JobId> &ids) {
 }
 
 Result<void> SlurmScheduler::signal_batch(JobId id, const std::string &signal) {
-    const auto result = ask(tools_.scancel, {"-s", signal, "-b", to_string(id)}, order_deadline);
+    const auto result = ask(tools_.scancel, {"-s", signal, "-b", to_string(id)}, ring_deadline);
     if (!result)
         return result.error();
     // scancel says what went wrong on stderr, with 0 in some versions.
     if (!result->ok() || result->err.find("error:") != std::string::npos)
         return slurm_error("scancel", *result);
     return {};
+}
+
+Result<void> SlurmScheduler::leaves_enough_nodes(JobId id, const PendingUpdate &update) {
+    const auto record = job_record(id);
+    if (!record)
+        return record.error();
+    if (!*record)
+        return Error{ErrorKind::not_found, "no such job: " + to_string(id), "scontrol update", ""};
+    int wanted = update.nodes.value_or(0);
+    if (!update.nodes) { // "2", or "2-4"
+        const std::string text = field(**record, "NumNodes");
+        std::from_chars(text.data(), text.data() + text.size(), wanted);
+    }
+    const auto all = partitions();
+    if (!all)
+        return all.error();
+    const auto allowed = split(field(**record, "Partition"), ',');
+    const std::set<std::string> excluded(update.exclude_nodes.begin(), update.exclude_nodes.end());
+    std::size_t most = 0;
+    bool known = false;
+    for (const auto &partition : *all) {
+        const auto hosts = expand_hostlist(partition.nodes);
+        if (!hosts || std::find(allowed.begin(), allowed.end(), partition.name) == allowed.end())
+            continue;
+        known = true;
+        most = std::max(most, static_cast<std::size_t>(std::count_if(hosts->begin(), hosts->end(), [&](const std::string &host) {
+                            return !excluded.contains(host);
+                        })));
+    }
+    if (!known || most >= static_cast<std::size_t>(std::max(wanted, 0)))
+        return {};
+    return Error{ErrorKind::refused,
+                 fmt::format("without {} only {} nodes of partition {} are left, and job {} asks for {}",
+                             compress_hostlist(update.exclude_nodes), most, field(**record, "Partition"), to_string(id), wanted),
+                 "scontrol update", "exclude fewer nodes or ask for fewer"};
 }
 
 Result<void> SlurmScheduler::update_pending(JobId id, const PendingUpdate &update) {
@@ -264,6 +301,9 @@ Result<void> SlurmScheduler::update_pending(JobId id, const PendingUpdate &updat
         arguments.emplace_back("StartTime=now");
     if (arguments.size() == 2)
         return {};
+    if (!update.exclude_nodes.empty())
+        if (auto enough = leaves_enough_nodes(id, update); !enough)
+            return enough;
     const auto result = ask(tools_.scontrol, std::move(arguments), order_deadline);
     if (!result)
         return result.error();
@@ -283,19 +323,26 @@ Result<void> SlurmScheduler::update_pending(JobId id, const PendingUpdate &updat
     return {};
 }
 
-Result<std::optional<JobSighting>> SlurmScheduler::job(JobId id) {
+Result<std::optional<Record>> SlurmScheduler::job_record(JobId id) {
     const auto result = ask(tools_.scontrol, {"show", "job", "-o", to_string(id)}, query_deadline);
     if (!result)
         return result.error();
     if (!result->ok()) {
         if (no_such_job(result->err + result->out))
-            return std::optional<JobSighting>{};
+            return std::optional<Record>{};
         return slurm_error("scontrol show job", *result);
     }
-    for (const auto &record : parse_records(result->out))
-        if (auto job = job_of_record(record); job && job->id == id)
-            return job;
-    return std::optional<JobSighting>{};
+    for (auto &record : parse_records(result->out))
+        if (parse_job_id(field(record, "JobId")) == id)
+            return std::optional{std::move(record)};
+    return std::optional<Record>{};
+}
+
+Result<std::optional<JobSighting>> SlurmScheduler::job(JobId id) {
+    const auto record = job_record(id);
+    if (!record)
+        return record.error();
+    return *record ? job_of_record(**record) : std::optional<JobSighting>{};
 }
 
 Result<std::vector<Partition>> SlurmScheduler::partitions() {

@@ -36,7 +36,8 @@ public:
     Result<Found> find(const std::vector<std::string> &names) override;
     Result<void> cancel(const std::vector<JobId> &ids) override;
     Result<void> signal_batch(JobId id, const std::string &signal) override;
-    // Reads the reason back: a change after which the job could never start is an error (refused); it was made.
+    // Refused, and not made, where fewer nodes of its partition would be left than it asks for: Slurm accepts that and
+    // lets the job wait for ever, and shows it in the reason only when a dependency is over. The reason is read back.
     Result<void> update_pending(JobId id, const PendingUpdate &update) override;
 
     // One job by its id (scontrol); nothing where Slurm has forgotten it.
@@ -51,6 +52,8 @@ private:
     Result<std::vector<JobSighting>> ask_squeue(const std::vector<std::string> &names);
     Result<std::vector<JobSighting>> ask_sacct(const std::vector<std::string> &names);
     void add_exit_codes(std::vector<JobSighting> &jobs);
+    Result<std::optional<Record>> job_record(JobId id);
+    Result<void> leaves_enough_nodes(JobId id, const PendingUpdate &update);
 
     SlurmTools tools_;
     CommandRunner runner_;

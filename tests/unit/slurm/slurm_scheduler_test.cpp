@@ -256,17 +256,36 @@ TEST_CASE("scheduler: ringing a job") {
     CHECK(scheduler.signal_batch(JobId{999999}, "USR2").error().kind == ErrorKind::not_found);
 }
 
-TEST_CASE("scheduler: a change to a pending job reads the reason back") {
+TEST_CASE("scheduler: a change to a pending job is checked before and after") {
     Player slurm;
     std::string reason = "Dependency";
     slurm.tools["scontrol"] = [&](const Command &command) -> Answer {
-        return command.argv[1] == "update"
-                   ? fine("")
-                   : fine("JobId=4 JobName=tc-a-002 UserId=u(1) JobState=PENDING Reason=" + reason + " Dependency=(null) ExitCode=0:0\n");
+        if (command.argv[1] == "update")
+            return fine("");
+        if (command.argv[2] == "partition")
+            return fine(fixture("scontrol_show_partition_oneline.txt"));
+        return fine("JobId=4 JobName=tc-a-002 UserId=u(1) JobState=PENDING Reason=" + reason +
+                    " Dependency=(null) ExitCode=0:0 Partition=main NumNodes=2-2\n");
+    };
+    const auto updates = [&] {
+        std::vector<Command> made;
+        for (const auto &command : slurm.asked)
+            if (command.argv[1] == "update")
+                made.push_back(command);
+        return made;
     };
     SlurmScheduler scheduler{tools(), slurm.runner()};
-    CHECK(scheduler.update_pending(JobId{4}, {{"n1", "n2"}, 3, true}).ok());
-    CHECK(slurm.asked[0].argv == std::vector<std::string>{"/s/scontrol", "update", "JobId=4", "ExcNodeList=n1,n2", "NumNodes=3", "StartTime=now"});
+    CHECK(scheduler.update_pending(JobId{4}, {{"n1", "other"}, 3, true}).ok());
+    REQUIRE(updates().size() == 1);
+    CHECK(updates()[0].argv == std::vector<std::string>{"/s/scontrol", "update", "JobId=4", "ExcNodeList=n1,other", "NumNodes=3", "StartTime=now"});
+    // Four nodes less three is one.
+    const auto refused = scheduler.update_pending(JobId{4}, {{"n1", "n2", "n3"}, {}, false});
+    REQUIRE_FALSE(refused.ok());
+    CHECK(refused.error().kind == ErrorKind::refused);
+    CHECK(refused.error().message.find("n[1-3]") != std::string::npos);
+    CHECK(updates().size() == 1);
+    CHECK(scheduler.update_pending(JobId{4}, {{"n1", "n2", "n3"}, 1, false}).ok());
+    CHECK(updates().size() == 2);
     reason = "BadConstraints";
     CHECK(scheduler.update_pending(JobId{4}, {{"n1"}, {}, false}).error().kind == ErrorKind::refused);
     slurm.asked.clear();
