@@ -8,6 +8,7 @@
 #include <CLI/Formatter.hpp>
 #include <functional>
 #include <string>
+#include <string_view>
 
 namespace trainctl {
 
@@ -30,5 +31,9 @@ using AddCommand = void (*)(CLI::App &app, Invocation &invocation);
 
 // "trainctl: error: ..." and the hint on stderr; the exit code for it.
 int report_error(const Error &error);
+
+// A result on stdout, at once. Where nobody reads it any more (`trainctl ... | head`) the process ends without
+// a word: SIGPIPE is ignored because of the sockets.
+void print(std::string_view text);
 
 } // namespace trainctl

@@ -1,0 +1,19 @@
+// The one list of commands, in the order of `trainctl --help`. Each is one file in commands/; an explicit list,
+// because the linker drops what registers itself.
+#pragma once
+
+#include "command.h"
+
+#include <array>
+
+namespace trainctl {
+
+void add_sandbox(CLI::App &app, Invocation &invocation);
+void add_version(CLI::App &app, Invocation &invocation);
+
+inline constexpr std::array commands = {
+    add_sandbox,
+    add_version,
+};
+
+} // namespace trainctl

@@ -1,0 +1,196 @@
+// trainctl sandbox: a private Slurm cluster with an sshd on this machine.
+#include "command.h"
+
+#include "base/files.h"
+#include "base/text.h"
+#include "cluster/profile.h"
+#include "sandbox/sandbox.h"
+
+#include <fmt/format.h>
+#include <memory>
+#include <optional>
+#include <unistd.h>
+
+namespace trainctl {
+
+namespace {
+
+struct Options {
+    std::string name = "sandbox", state;
+    std::optional<int> nodes, gpus_per_node, slurmd_timeout_s;
+    std::optional<std::string> chip, scheduler, prolog;
+    bool json = false;
+
+    std::string folder() const { return sandbox_state(state, name); }
+};
+
+// A deadline here is this machine's failure, not a cluster out of reach.
+int failed(const Error &error) {
+    const int code = report_error(error);
+    return code == exit_unreachable ? exit_failed : code;
+}
+
+std::string seconds(Duration took) { return fmt::format("{:.2f} s", std::chrono::duration<double>(took).count()); }
+
+void choose(const Options &options, SandboxSpec &spec) {
+    spec.nodes = options.nodes.value_or(spec.nodes);
+    spec.gpus_per_node = options.gpus_per_node.value_or(spec.gpus_per_node);
+    spec.slurmd_timeout_s = options.slurmd_timeout_s.value_or(spec.slurmd_timeout_s);
+    spec.chip = options.chip.value_or(spec.chip);
+    spec.scheduler = options.scheduler.value_or(spec.scheduler);
+    if (options.prolog) {
+        char absolute[4096];
+        const bool there = ::realpath(options.prolog->c_str(), absolute) != nullptr;
+        spec.prolog = there ? absolute : *options.prolog;
+    }
+}
+
+// "--name x" and "--state y" as the user gave them, for commands to type next.
+std::string same_options(const Options &options) {
+    std::string text = options.name == "sandbox" ? "" : " --name " + options.name;
+    return options.state.empty() ? text : text + " --state " + shell_quote(options.state);
+}
+
+int up(const Options &options) {
+    if (options.prolog && ::access(options.prolog->c_str(), X_OK) != 0)
+        return report_error({ErrorKind::invalid, "the prolog is not an executable file", *options.prolog, ""});
+    UpRequest request;
+    request.name = options.name;
+    request.choose = [&](SandboxSpec &spec) { choose(options, spec); };
+    request.state = options.folder();
+    request.profiles = profiles_path();
+    request.progress = [](const std::string &what, const std::string &how, Duration took) {
+        fmt::print(stderr, "  {:<11} {:<20} {:>8}\n", what, how, seconds(took));
+    };
+    const auto report = sandbox_up(request);
+    if (!report)
+        return failed(report.error());
+    const auto &[spec, ports, layout, user] = report->config;
+    const std::string chips = spec.gpus_per_node == 0 ? "no GPUs" : fmt::format("{} {} each", spec.gpus_per_node, spec.chip);
+    const std::string kept = report->kept.empty()      ? ""
+                             : report->started.empty() ? ", all of it ran already"
+                                                       : fmt::format(", {} of its parts ran already", report->kept.size());
+    print(fmt::format("The sandbox '{}' is up: {} nodes, {}{} ({})\n"
+                      "  cluster {:<20} over SSH      try  ssh -F {} {}\n"
+                      "  cluster {:<20} this machine  try  eval \"$(trainctl sandbox env{})\"; sinfo\n"
+                      "  end it with           trainctl sandbox down{}\n",
+                      spec.name, spec.nodes, chips, kept, seconds(report->took), spec.name, layout.ssh_config(), spec.name,
+                      spec.name + "-local", same_options(options), same_options(options)));
+    return exit_ok;
+}
+
+int down(const Options &options) {
+    const auto report = sandbox_down(options.name, options.folder(), profiles_path());
+    if (!report)
+        return failed(report.error());
+    if (!report->existed) {
+        print(fmt::format("There is no sandbox '{}' at {}\n", options.name, options.folder()));
+        return exit_ok;
+    }
+    print(fmt::format("The sandbox '{}' is gone: {} processes ended, {} removed{}\n", options.name, report->killed, options.folder(),
+                      report->runs > 0 ? fmt::format(", {} runs with it", report->runs) : ""));
+    return exit_ok;
+}
+
+Error no_sandbox(const Options &options) {
+    return {ErrorKind::not_found, "there is no sandbox '" + options.name + "'", options.folder(),
+            "trainctl sandbox up" + same_options(options)};
+}
+
+int status(const Options &options) {
+    const auto found = sandbox_status(options.folder());
+    if (!found)
+        return failed(found.error());
+    if (!*found && options.json) {
+        print(dump_json({{"format", 1}, {"name", options.name}, {"state", "none"}, {"folder", options.folder()}}, 2) + "\n");
+        return exit_failed;
+    }
+    if (!*found)
+        return failed(no_sandbox(options));
+    const auto &sandbox = **found;
+    if (options.json) {
+        print(dump_json(to_json(sandbox), 2) + "\n");
+        return sandbox.up() ? exit_ok : exit_failed;
+    }
+    std::string text = fmt::format("{:<11} {:>8} {:>6}  {}\n", "PART", "PID", "PORT", "STATE");
+    for (const auto &[part, pid, listens] : sandbox.parts) {
+        const auto node = sandbox.nodes.find(part.node);
+        std::string state = pid == 0 ? "does not run" : !listens ? "starts" : "runs";
+        if (node != sandbox.nodes.end())
+            state += ", Slurm says " + node->second;
+        text += fmt::format("{:<11} {:>8} {:>6}  {}\n", part.name, pid != 0 ? std::to_string(pid) : "-",
+                            part.port != 0 ? std::to_string(part.port) : "-", state);
+    }
+    const auto &layout = sandbox.config.layout;
+    text += fmt::format("The sandbox '{}' is {}: {} processes, files in {}, logs in {}/log\n", sandbox.config.spec.name,
+                        sandbox.up() ? "up" : sandbox.running() ? "not whole" : "down", sandbox.processes, layout.state,
+                        layout.state);
+    print(text);
+    if (!sandbox.up())
+        fmt::print(stderr, "hint: trainctl sandbox up{} starts what is missing\n", same_options(options));
+    return sandbox.up() ? exit_ok : exit_failed;
+}
+
+int env(const Options &options) {
+    const auto found = sandbox_status(options.folder());
+    if (!found)
+        return failed(found.error());
+    if (!*found)
+        return failed(no_sandbox(options));
+    // So that `trainctl` and Slurm's commands are found, whatever PATH was.
+    std::string path = own_variable("PATH", "/usr/bin:/bin");
+    char own[4096];
+    const auto n = ::readlink("/proc/self/exe", own, sizeof own);
+    const std::string sinfo = find_daemon("sinfo").value_or("/usr/bin/sinfo");
+    for (const auto &folder : {parent_path(sinfo), parent_path({own, n > 0 ? static_cast<std::size_t>(n) : 0})})
+        if ((":" + path + ":").find(":" + folder + ":") == std::string::npos)
+            path = folder + ":" + path;
+    print(fmt::format("export SLURM_CONF={}\nexport PATH={}\n", shell_quote((*found)->config.layout.slurm_conf()), shell_quote(path)));
+    return exit_ok;
+}
+
+using Action = int (*)(const Options &);
+
+CLI::App *add(CLI::App &sandbox, Invocation &invocation, const std::shared_ptr<Options> &options, std::pair<const char *, Action> verb,
+              const char *what) {
+    auto *command = sandbox.add_subcommand(verb.first, what);
+    command->add_option("--name", options->name, "Which sandbox; several can be up at a time (default: sandbox)");
+    command->add_option("--state", options->state, "Where its files are (default: ~/.local/state/trainctl/sandbox/NAME)");
+    command->callback([&invocation, options, action = verb.second] { invocation.action = [options, action] { return action(*options); }; });
+    return command;
+}
+
+} // namespace
+
+void add_sandbox(CLI::App &app, Invocation &invocation) {
+    auto *sandbox = app.add_subcommand("sandbox", "A real Slurm cluster and an sshd on this machine, as yourself, to try things on");
+    sandbox->require_subcommand(1);
+    sandbox->footer("Example:\n  trainctl sandbox up && trainctl sandbox status && trainctl sandbox down");
+    const auto options = std::make_shared<Options>();
+
+    auto *command = add(*sandbox, invocation, options, {"up", up}, "Start it, or repair what is not running");
+    command->add_option("--nodes", options->nodes, "Nodes n1, n2, ... (default: 8)");
+    command->add_option("--gpus-per-node", options->gpus_per_node, "GPUs that each node claims to have (default: 8)");
+    command->add_option("--chip", options->chip, "What Slurm calls them (default: h100)");
+    command->add_option("--scheduler", options->scheduler,
+                        "tuned: starts jobs at once; default: Slurm's own SchedulerParameters (default: tuned)");
+    command->add_option("--slurmd-timeout", options->slurmd_timeout_s,
+                        "Seconds until Slurm gives up a silent node (default: 10; sites have 300)");
+    command->add_option("--prolog", options->prolog, "A script that each node runs before a job's first process");
+    command->footer("Partitions: gpu (default), short (2 minutes at most), down (accepts jobs, never starts them).\n"
+                    "Jobs get SIGKILL 5 s after SIGTERM (sites: 30 s).\n"
+                    "Example:\n  trainctl sandbox up --nodes 4 --chip a100");
+
+    command = add(*sandbox, invocation, options, {"down", down},
+                  "End every process of it, its jobs' too, and remove its files, its runs' too");
+    command->footer("Example:\n  trainctl sandbox down");
+
+    command = add(*sandbox, invocation, options, {"status", status}, "Show each part; the exit code is 0 when all of it runs");
+    command->add_flag("--json", options->json, "Print JSON");
+    command->footer("Example:\n  trainctl sandbox status --json");
+
+    command = add(*sandbox, invocation, options, {"env", env}, "Print what a shell needs for sinfo, squeue and sbatch there");
+    command->footer("Example:\n  eval \"$(trainctl sandbox env)\"; sinfo");
+}
+
+} // namespace trainctl

@@ -1,0 +1,252 @@
+#include "sandbox/processes.h"
+
+#include "base/files.h"
+#include "base/text.h"
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <chrono>
+#include <csignal>
+#include <cstring>
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <map>
+#include <poll.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+namespace trainctl {
+
+namespace {
+
+constexpr auto kill_deadline = std::chrono::seconds{20}; // processes in D state, on a busy machine
+constexpr std::size_t proc_file_limit = 4u << 20;        // arguments and environments of one process
+
+std::string read_proc(const std::string &path) {
+    std::string text;
+    const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return text; // ended, or another user's
+    char buffer[8192];
+    for (ssize_t n = 0; text.size() < proc_file_limit && (n = ::read(fd, buffer, sizeof buffer)) > 0;)
+        text.append(buffer, static_cast<std::size_t>(n));
+    ::close(fd);
+    return text;
+}
+
+std::string read_link(const std::string &path) {
+    char buffer[4096];
+    const auto n = ::readlink(path.c_str(), buffer, sizeof buffer);
+    return n > 0 ? std::string(buffer, static_cast<std::size_t>(n)) : "";
+}
+
+std::vector<std::string> zero_ended(std::string text) {
+    while (!text.empty() && text.back() == '\0') // titles are padded
+        text.pop_back();
+    return text.empty() ? std::vector<std::string>{} : split(text, '\0');
+}
+
+std::string program_of(const std::string &folder) {
+    std::string name = base_name(read_link(folder + "/exe"));
+    if (const auto deleted = name.find(" (deleted)"); deleted != std::string::npos) // its package was upgraded
+        name.resize(deleted);
+    if (ends_with(name, "-wlm")) // Debian's name for Slurm's daemons, behind links in /etc/alternatives
+        name.resize(name.size() - 4);
+    return name.empty() ? std::string{trim(read_proc(folder + "/comm"))} : name;
+}
+
+// Slurm's and OpenSSH's processes write their titles over their environment: their open files tell.
+bool holds_file_under(const std::string &folder, const SandboxLayout &layout) {
+    const auto under = [](const std::string &path, const std::string &top) { return starts_with(path, top + "/"); };
+    const auto names = PosixFiles{}.list(folder + "/fd");
+    for (const auto &name : names ? *names : std::vector<std::string>{}) {
+        const auto target = read_link(folder + "/fd/" + name);
+        if (under(target, layout.state) || under(target, layout.sockets))
+            return true;
+    }
+    return false;
+}
+
+bool is_daemon(const std::string &program) {
+    for (const char *name : {"munged", "slurmctld", "slurmd", "slurmstepd", "sshd"})
+        if (program == name)
+            return true;
+    return false;
+}
+
+ProcessInfo read_process(pid_t pid, pid_t parent, const SandboxLayout &layout) {
+    const std::string folder = fmt::format("/proc/{}", pid);
+    ProcessInfo info;
+    info.pid = pid;
+    info.parent = parent;
+    info.program = program_of(folder);
+    info.arguments = zero_ended(read_proc(folder + "/cmdline"));
+    const std::string mark = std::string{'\0'} + sandbox_mark + "=" + layout.state + '\0';
+    info.marked = (std::string{'\0'} + read_proc(folder + "/environ") + '\0').find(mark) != std::string::npos;
+    info.holds_files = !info.marked && is_daemon(info.program) && holds_file_under(folder, layout);
+    return info;
+}
+
+// In the child, between fork and exec: async-signal-safe calls only.
+[[noreturn]] void become(char *const *argv, char *const *envp, const char *directory, std::array<int, 3> files) {
+    const auto [in, out, report] = files;
+    sigset_t none;
+    ::sigemptyset(&none);
+    for (int signal = 1; signal < 32; ++signal)
+        ::signal(signal, SIG_DFL);
+    ::sigprocmask(SIG_SETMASK, &none, nullptr);
+    ::umask(022);
+    if (::chdir(directory) == 0 && ::dup2(in, 0) == 0 && ::dup2(out, 1) == 1 && ::dup2(out, 2) == 2) {
+        ::dup2(report, 3);
+        ::fcntl(3, F_SETFD, FD_CLOEXEC);
+        ::syscall(SYS_close_range, 4U, ~0U, 0U);
+        ::execve(argv[0], argv, envp);
+    }
+    const int code = errno;
+    [[maybe_unused]] const auto n = ::write(3, &code, sizeof code);
+    ::_exit(127);
+}
+
+std::vector<char *> pointers(std::vector<std::string> &strings) {
+    std::vector<char *> out;
+    for (auto &text : strings)
+        out.push_back(text.data());
+    out.push_back(nullptr);
+    return out;
+}
+
+// Processes held by pidfd: a pid that is used again for another process can't be hit.
+class Held {
+public:
+    Held() = default;
+    ~Held() {
+        for (const auto &[pid, fd] : fds_)
+            ::close(fd);
+    }
+    Held(const Held &) = delete;
+    Held &operator=(const Held &) = delete;
+
+    // Opened first, looked at then: what is stopped is what was seen. True where it is new.
+    bool stop(pid_t pid, const std::set<pid_t> &chosen, const SandboxLayout &layout) {
+        if (fds_.contains(pid))
+            return false;
+        const int fd = static_cast<int>(::syscall(SYS_pidfd_open, pid, 0U));
+        const auto parent = fd < 0 ? std::nullopt : parent_from_stat(read_proc(fmt::format("/proc/{}/stat", pid)));
+        if (parent) {
+            const auto now = read_process(pid, *parent, layout);
+            if (now.marked || now.holds_files || chosen.contains(*parent)) {
+                ::syscall(SYS_pidfd_send_signal, fd, SIGSTOP, nullptr, 0U);
+                return fds_.emplace(pid, fd).second;
+            }
+        }
+        if (fd >= 0)
+            ::close(fd);
+        return false;
+    }
+
+    void kill() const {
+        for (const auto &[pid, fd] : fds_)
+            ::syscall(SYS_pidfd_send_signal, fd, SIGKILL, nullptr, 0U);
+    }
+
+    // Those that have not ended by then.
+    std::vector<std::string> wait(std::chrono::steady_clock::time_point end) const {
+        std::vector<std::string> left;
+        for (const auto &[pid, fd] : fds_) {
+            const auto rest = std::chrono::duration_cast<std::chrono::milliseconds>(end - std::chrono::steady_clock::now());
+            pollfd ended{fd, POLLIN, 0};
+            if (::poll(&ended, 1, std::max(0, static_cast<int>(rest.count()))) != 1)
+                left.push_back(std::to_string(pid));
+        }
+        return left;
+    }
+
+    std::size_t size() const { return fds_.size(); }
+
+private:
+    std::map<pid_t, int> fds_;
+};
+
+} // namespace
+
+std::vector<ProcessInfo> read_processes(const SandboxLayout &layout) {
+    std::vector<ProcessInfo> out;
+    const auto names = PosixFiles{}.list("/proc");
+    for (const auto &name : names ? *names : std::vector<std::string>{}) {
+        if (name.empty() || name.find_first_not_of("0123456789") != std::string::npos)
+            continue;
+        const std::string folder = "/proc/" + name;
+        struct stat info {};
+        const auto parent = parent_from_stat(read_proc(folder + "/stat"));
+        if (parent && ::stat(folder.c_str(), &info) == 0 && (info.st_uid == ::geteuid() || ::geteuid() == 0))
+            out.push_back(read_process(static_cast<pid_t>(std::stol(name)), *parent, layout));
+    }
+    return out;
+}
+
+std::set<int> read_listening_ports() { return listening_ports(read_proc("/proc/net/tcp")); }
+
+Result<void> start_detached(const DetachedCommand &command) {
+    std::vector<std::string> arguments = command.argv, variables;
+    for (const auto &[name, value] : command.environment)
+        variables.push_back(name + "=" + value);
+    const auto argv = pointers(arguments), envp = pointers(variables);
+    const int in = ::open("/dev/null", O_RDONLY | O_CLOEXEC);
+    const int out = ::open(command.output.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+    int report[2] = {-1, -1};
+    const bool ready = in >= 0 && out >= 0 && ::pipe2(report, O_CLOEXEC) == 0;
+    int failed = ready ? 0 : errno;
+    // Two forks: the daemon is nobody's child, and its session leader is gone, so that no terminal finds it.
+    const pid_t child = ready ? ::fork() : -1;
+    if (child == 0) {
+        ::setsid();
+        const pid_t daemon = ::fork();
+        if (daemon != 0)
+            ::_exit(daemon > 0 ? 0 : 126);
+        become(argv.data(), envp.data(), command.directory.c_str(), {in, out, report[1]});
+    }
+    if (ready && child < 0)
+        failed = errno;
+    if (report[1] >= 0)
+        ::close(report[1]);
+    if (child > 0) {
+        int status = 0;
+        ::waitpid(child, &status, 0);
+        if (status != 0)
+            failed = EAGAIN;
+        else if (::read(report[0], &failed, sizeof failed) != sizeof failed)
+            failed = 0;
+    }
+    for (const int fd : {in, out, report[0]})
+        if (fd >= 0)
+            ::close(fd);
+    if (failed != 0)
+        return errno_error(failed, "cannot start " + command.argv[0], command.output);
+    return {};
+}
+
+Result<int> kill_processes(const SandboxLayout &layout) {
+    const auto end = std::chrono::steady_clock::now() + kill_deadline;
+    for (int killed = 0;;) {
+        Held held;
+        for (bool again = true; again;) {
+            const auto found = sandbox_processes(read_processes(layout), ::getpid());
+            const std::set<pid_t> chosen{found.begin(), found.end()};
+            again = false;
+            for (const pid_t pid : found)
+                again = held.stop(pid, chosen, layout) || again;
+        }
+        if (held.size() == 0)
+            return killed;
+        held.kill();
+        killed += static_cast<int>(held.size());
+        if (const auto left = held.wait(end); !left.empty())
+            return Error{ErrorKind::timeout, "these processes would not die: " + join(left, " "), layout.state,
+                         "run `trainctl sandbox down` again"};
+    }
+}
+
+} // namespace trainctl

@@ -1,0 +1,418 @@
+#include "sandbox/sandbox.h"
+
+#include "base/files.h"
+#include "base/hash.h"
+#include "base/text.h"
+#include "sandbox/state_lock.h"
+
+#include <algorithm>
+#include <arpa/inet.h>
+#include <cerrno>
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <netinet/in.h>
+#include <random>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+namespace trainctl {
+
+namespace {
+
+constexpr auto lock_deadline = std::chrono::seconds{180}; // longer than an `up` may take
+constexpr int port_tries = 3;                             // somebody else may take a port between our look and the bind
+constexpr std::size_t log_lines_quoted = 8;
+constexpr auto poll_pause = std::chrono::milliseconds{25};
+constexpr const char *daemon_path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+bool can_bind(int port) {
+    const int fd = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    const int on = 1; // connections of the daemon before it, in TIME_WAIT, don't take the port
+    ::setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_port = htons(static_cast<std::uint16_t>(port));
+    const bool bound = ::bind(fd, reinterpret_cast<const sockaddr *>(&address), sizeof address) == 0;
+    ::close(fd);
+    return bound;
+}
+
+Result<SandboxPorts> free_ports(int nodes) {
+    std::vector<int> found;
+    const auto taken = read_listening_ports();
+    for (const int port : port_candidates(std::random_device{}(), 8 * (nodes + 2)))
+        if (found.size() < static_cast<std::size_t>(nodes) + 2 && !taken.contains(port) && can_bind(port))
+            found.push_back(port);
+    return choose_ports(found, nodes);
+}
+
+Result<void> private_folder(const std::string &path, unsigned uid) {
+    if (::mkdir(path.c_str(), 0700) != 0 && errno != EEXIST)
+        return errno_error(errno, "cannot make the folder", path);
+    struct stat info {};
+    // Under /tmp somebody else could have made it before us.
+    if (::lstat(path.c_str(), &info) != 0 || !S_ISDIR(info.st_mode) || info.st_uid != uid || (info.st_mode & 077) != 0)
+        return Error{ErrorKind::denied, "this must be a folder of yours alone (mode 0700)", path, "choose another --state"};
+    return {};
+}
+
+Result<void> run_quietly(const std::vector<std::string> &argv, const std::string &where) {
+    const auto result = run_command({.argv = argv, .input = "", .deadline = std::chrono::seconds{20}});
+    if (!result)
+        return result.error();
+    if (!result->ok())
+        return Error{ErrorKind::io, argv[0] + " failed: " + std::string{trim(result->err)}, where, ""};
+    return {};
+}
+
+// A Slurm that is starting reads its files: the same bytes are not written again.
+Result<void> put_file(const std::string &path, const std::string &text, mode_t mode = 0600) {
+    PosixFiles files;
+    const auto old = files.read(path);
+    if (!old || *old != text)
+        if (auto written = files.write(path, text); !written)
+            return written;
+    if (::chmod(path.c_str(), mode) != 0)
+        return errno_error(errno, "cannot set the mode", path);
+    return {};
+}
+
+class Starter {
+public:
+    explicit Starter(const UpRequest &request) : request_(request), begun_(std::chrono::steady_clock::now()) {}
+
+    Result<UpReport> run();
+
+private:
+    Result<void> choose_spec();
+    Result<void> make_folders();
+    Result<void> make_keys();
+    Result<void> write_files();
+    Result<void> register_profiles();
+    Result<bool> start_parts();
+    Result<bool> wait_for_parts(std::vector<SandboxPart> waiting);
+    Result<void> wait_for_nodes();
+    Result<void> check_login();
+    Error part_died(const SandboxPart &part) const;
+    bool past_deadline() const { return std::chrono::steady_clock::now() - begun_ > request_.deadline; }
+    void tell(const std::string &what, const std::string &how, Instant since) const {
+        if (request_.progress)
+            request_.progress(what, how, std::chrono::steady_clock::now() - since);
+    }
+
+    const UpRequest &request_;
+    Instant begun_;
+    SandboxConfig config_;
+    UpReport report_;
+    PosixFiles files_;
+};
+
+std::string last_lines(const std::string &path) {
+    const auto text = PosixFiles{}.read(path);
+    if (!text || !*text)
+        return "";
+    auto lines = split_lines(**text);
+    if (lines.size() > log_lines_quoted)
+        lines.erase(lines.begin(), lines.end() - log_lines_quoted);
+    return join(lines, "\n  ");
+}
+
+Error Starter::part_died(const SandboxPart &part) const {
+    std::string said = last_lines(part.output);
+    if (said.empty())
+        said = last_lines(part.log);
+    return Error{ErrorKind::io, part.name + " ended while it started; its last words:\n  " + said, part.log, ""};
+}
+
+Result<void> Starter::choose_spec() {
+    const auto text = files_.read(config_.layout.record());
+    if (!text)
+        return text.error();
+    if (!*text) {
+        const auto others = files_.list(config_.layout.state);
+        if (others && std::any_of(others->begin(), others->end(), [](const auto &name) { return name != "lock"; }))
+            return Error{ErrorKind::exists, "this folder is not empty, and not a sandbox", config_.layout.state,
+                         "choose another one with --state"};
+        config_.spec.name = request_.name;
+        request_.choose(config_.spec);
+        if (auto good = check_sandbox(config_.spec, config_.layout.state); !good)
+            return good;
+        // The record comes first: from now on everything here is ours to repair or to remove.
+        config_.ports.slurmd.resize(static_cast<std::size_t>(config_.spec.nodes));
+        return put_file(config_.layout.record(), dump_json(sandbox_record(config_.spec, config_.ports), 2) + "\n");
+    }
+    auto record = parse_sandbox_record(**text, config_.layout.record());
+    if (!record)
+        return record.error();
+    config_.spec = record->spec;
+    config_.ports = record->ports;
+    SandboxSpec wanted = record->spec;
+    wanted.name = request_.name;
+    request_.choose(wanted);
+    if (wanted != record->spec)
+        return Error{ErrorKind::exists,
+                     fmt::format("the sandbox '{}' is there already, with other options ({} nodes, {} {} each)", record->spec.name,
+                                 record->spec.nodes, record->spec.gpus_per_node, record->spec.chip),
+                     config_.layout.state, "end it (trainctl sandbox down), or give this one another --name"};
+    return {};
+}
+
+Result<void> Starter::make_folders() {
+    if (auto made = private_folder(config_.layout.sockets, config_.user.uid); !made)
+        return made;
+    std::vector<std::string> folders{config_.layout.sockets + "/spool"};
+    for (const char *name : {"etc", "ssh", "log", "slurmctld", "gpu", "root"})
+        folders.push_back(config_.layout.file(name));
+    for (int i = 1; i <= config_.spec.nodes; ++i)
+        folders.push_back(config_.layout.spool(node_name(i)));
+    for (const auto &folder : folders)
+        if (::mkdir(folder.c_str(), 0700) != 0 && errno != EEXIST)
+            return errno_error(errno, "cannot make the folder", folder);
+    // sshd of root locks itself into this folder before it knows who calls; Debian's service makes it at boot.
+    if (config_.user.uid == 0)
+        ::mkdir("/run/sshd", 0755);
+    for (int i = 0; i < config_.spec.gpus_per_node; ++i) {
+        const auto path = config_.layout.file(fmt::format("gpu/nvidia{}", i));
+        const int fd = ::open(path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+        if (fd < 0)
+            return errno_error(errno, "cannot make", path);
+        ::close(fd);
+    }
+    return {};
+}
+
+Result<void> Starter::make_keys() {
+    const auto &layout = config_.layout;
+    const auto munge_key = layout.file("etc/munge.key");
+    if (auto key = files_.read(munge_key); !key || !*key)
+        if (auto put = put_file(munge_key, random_hex(64), 0400); !put)
+            return put;
+    for (const char *name : {"ssh/host_key", "ssh/user_key"}) {
+        const auto path = layout.file(name);
+        if (::access((path + ".pub").c_str(), R_OK) == 0 && ::access(path.c_str(), R_OK) == 0)
+            continue;
+        ::unlink(path.c_str());
+        if (auto made = run_quietly({"ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "trainctl-sandbox", "-f", path}, path); !made)
+            return made;
+    }
+    const auto user_key = files_.read(layout.file("ssh/user_key.pub"));
+    if (!user_key)
+        return user_key.error();
+    return put_file(layout.file("ssh/authorized_keys"), user_key->value_or(""));
+}
+
+Result<void> Starter::write_files() {
+    const auto &layout = config_.layout;
+    const auto host_key = files_.read(layout.file("ssh/host_key.pub"));
+    if (!host_key)
+        return host_key.error();
+    struct File {
+        std::string path, text;
+        mode_t mode;
+    };
+    const std::vector<File> all{{layout.slurm_conf(), slurm_conf_text(config_), 0644},
+                                {layout.file("etc/gres.conf"), gres_conf_text(config_), 0644},
+                                {layout.file("etc/task_prolog"), task_prolog_text(config_), 0755},
+                                {layout.sshd_config(), sshd_config_text(config_), 0600},
+                                {layout.ssh_config(), ssh_config_text(config_), 0600},
+                                {layout.file("ssh/known_hosts"), known_hosts_text(config_, host_key->value_or("")), 0600},
+                                {layout.record(), dump_json(sandbox_record(config_.spec, config_.ports), 2) + "\n", 0600}};
+    for (const auto &file : all)
+        if (auto put = put_file(file.path, file.text, file.mode); !put)
+            return put;
+    return {};
+}
+
+// False where a port was taken from under us.
+Result<bool> Starter::start_parts() {
+    auto processes = read_processes(config_.layout);
+    const auto parts = sandbox_parts(config_);
+    const auto runs = [&](const SandboxPart &part) { return find_part(part, processes) != 0; };
+    const bool taken = config_.ports.slurmctld == 0 || std::any_of(parts.begin(), parts.end(), [&](const auto &part) {
+        return part.port != 0 && !runs(part) && !can_bind(part.port);
+    });
+    if (taken) {
+        // Every part knows every port: with new ones all start anew. Jobs of a cluster that was up are lost.
+        if (auto killed = kill_processes(config_.layout); !killed)
+            return killed.error();
+        auto ports = free_ports(config_.spec.nodes);
+        if (!ports)
+            return ports.error();
+        config_.ports = *ports;
+        processes.clear();
+    }
+    if (auto written = write_files(); !written)
+        return written.error();
+
+    Environment environment{{"PATH", daemon_path},  {"HOME", own_variable("HOME", "/")}, {"USER", config_.user.name},
+                            {"LOGNAME", config_.user.name}, {"LANG", "C.UTF-8"}, {"SLURM_CONF", config_.layout.slurm_conf()},
+                            {sandbox_mark, config_.layout.state}};
+    report_.started.clear();
+    report_.kept.clear();
+    std::vector<SandboxPart> waiting;
+    for (auto &part : sandbox_parts(config_)) {
+        if (find_part(part, processes) != 0) {
+            report_.kept.push_back(part.name);
+            continue;
+        }
+        auto argv = part.argv;
+        argv[0] = find_daemon(part.program).value_or(part.program);
+        if (auto started = start_detached({argv, environment, config_.layout.state, part.output}); !started)
+            return started.error();
+        report_.started.push_back(part.name);
+        // All others speak through munge from their first breath.
+        if (part.program == "munged") {
+            auto ready = wait_for_parts({part});
+            if (!ready || !*ready)
+                return ready;
+            continue;
+        }
+        waiting.push_back(part);
+    }
+    return wait_for_parts(waiting);
+}
+
+Result<bool> Starter::wait_for_parts(std::vector<SandboxPart> waiting) {
+    const Instant since = std::chrono::steady_clock::now();
+    const auto of_nodes = std::count_if(waiting.begin(), waiting.end(), [](const auto &part) { return !part.node.empty(); });
+    SystemClock clock;
+    bool nodes_told = of_nodes == 0;
+    while (!waiting.empty()) {
+        const auto processes = read_processes(config_.layout);
+        const auto listening = read_listening_ports();
+        for (auto part = waiting.begin(); part != waiting.end();) {
+            const bool listens = part->port != 0 ? listening.contains(part->port)
+                                                 : ::access(config_.layout.munge_socket().c_str(), F_OK) == 0;
+            const bool runs = find_part(*part, processes) != 0;
+            if (!runs && std::chrono::steady_clock::now() - since > std::chrono::milliseconds{200}) {
+                if (part->port != 0 && !can_bind(part->port))
+                    return false;
+                return part_died(*part);
+            }
+            if (!runs || !listens) {
+                ++part;
+                continue;
+            }
+            if (part->node.empty())
+                tell(part->name, "runs", since);
+            part = waiting.erase(part);
+        }
+        const bool nodes_wait = std::any_of(waiting.begin(), waiting.end(), [](const auto &part) { return !part.node.empty(); });
+        if (!nodes_told && !nodes_wait) {
+            tell("slurmd", fmt::format("{} of {} run", of_nodes, of_nodes), since);
+            nodes_told = true;
+        }
+        if (!waiting.empty() && past_deadline())
+            return Error{ErrorKind::timeout, waiting[0].name + " does not answer; the end of its log:\n  " + last_lines(waiting[0].log),
+                         waiting[0].log, "run `trainctl sandbox up` again: it goes on from here"};
+        if (!waiting.empty())
+            clock.sleep_for(poll_pause);
+    }
+    return true;
+}
+
+Result<void> Starter::wait_for_nodes() {
+    const Instant since = std::chrono::steady_clock::now();
+    SystemClock clock;
+    std::string waiting_for = "slurmctld";
+    std::string said;
+    while (!past_deadline()) {
+        const auto nodes = slurm_nodes(config_.layout);
+        if (nodes) {
+            std::vector<std::string> bad, drained;
+            for (const auto &[node, state] : *nodes) {
+                if (!node_serves(state))
+                    bad.push_back(node + " " + state);
+                if (starts_with(state, "drain") || starts_with(state, "down"))
+                    drained.push_back(node);
+            }
+            if (bad.empty() && !nodes->empty()) {
+                tell("nodes", fmt::format("{} of {} take jobs", nodes->size(), config_.spec.nodes), since);
+                return {};
+            }
+            // Drained by a prolog that failed, or by hand: `up` means all of it.
+            if (!drained.empty())
+                [[maybe_unused]] auto resumed =
+                    run_command({.argv = {"scontrol", "update", "NodeName=" + join(drained, ","), "State=RESUME"},
+                                 .input = "",
+                                 .environment = Environment{{"PATH", daemon_path}, {"SLURM_CONF", config_.layout.slurm_conf()}}});
+            said = join(bad, ", ");
+        } else {
+            said = nodes.error().message;
+        }
+        clock.sleep_for(poll_pause);
+    }
+    return Error{ErrorKind::timeout, "the nodes don't get ready: " + said + "; slurmctld's log ends with:\n  " +
+                     last_lines(config_.layout.log("slurmctld")),
+                 config_.layout.log("slurmctld"), "run `trainctl sandbox up` again: it goes on from here"};
+}
+
+Result<void> Starter::check_login() {
+    const Instant since = std::chrono::steady_clock::now();
+    const auto result = run_command({.argv = {"ssh", "-F", config_.layout.ssh_config(), config_.spec.name, "true"},
+                                     .input = "",
+                                     .deadline = std::chrono::seconds{20}});
+    if (!result)
+        return result.error();
+    if (!result->ok())
+        return Error{ErrorKind::denied,
+                     "a login over SSH fails: " + std::string{trim(result->err)} + "; sshd's log ends with:\n  " +
+                         last_lines(config_.layout.log("sshd")),
+                     config_.layout.log("sshd"), "an account without a login shell, or locked, can't use the sandbox over SSH"};
+    tell("ssh", "login works", since);
+    return {};
+}
+
+Result<void> Starter::register_profiles() {
+    const auto folder = parent_path(request_.profiles);
+    if (auto made = files_.make_dirs(folder); !made)
+        return made;
+    const auto lock = StateLock::take_folder(folder, std::chrono::seconds{10});
+    if (!lock)
+        return lock.error();
+    return save_profiles(request_.profiles, sandbox_profiles(config_), {});
+}
+
+Result<UpReport> Starter::run() {
+    if (const auto missing = missing_packages([](const auto &program) { return find_daemon(program).has_value(); }); !missing.empty())
+        return Error{ErrorKind::not_found, "the sandbox needs packages that are not installed", "",
+                     (::geteuid() == 0 ? "apt-get install -y " : "sudo apt-get install -y ") + join(missing, " ")};
+    auto user = sandbox_user();
+    if (!user)
+        return user.error();
+    config_.user = *user;
+    config_.layout = sandbox_layout(request_.state, user->uid);
+    if (auto made = files_.make_dirs(request_.state); !made)
+        return made.error();
+    const auto lock = StateLock::take(config_.layout.lock(), lock_deadline);
+    if (!lock)
+        return lock.error();
+    begun_ = std::chrono::steady_clock::now();
+    if (auto chosen = choose_spec(); !chosen)
+        return chosen.error();
+    for (const auto step : {&Starter::make_folders, &Starter::make_keys})
+        if (auto done = (this->*step)(); !done)
+            return done.error();
+    for (int tries = 1;; ++tries) {
+        auto started = start_parts();
+        if (!started)
+            return started.error();
+        if (*started)
+            break;
+        if (tries == port_tries)
+            return Error{ErrorKind::refused, "the ports that were free are taken again and again", request_.state, "try again"};
+    }
+    for (const auto step : {&Starter::check_login, &Starter::wait_for_nodes, &Starter::register_profiles})
+        if (auto done = (this->*step)(); !done)
+            return done.error();
+    report_.config = config_;
+    report_.took = std::chrono::steady_clock::now() - begun_;
+    return report_;
+}
+
+} // namespace
+
+Result<UpReport> sandbox_up(const UpRequest &request) { return Starter{request}.run(); }
+
+} // namespace trainctl
