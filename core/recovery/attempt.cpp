@@ -9,6 +9,18 @@ namespace trainctl {
 
 namespace {
 
+// Beside training, so it shares nothing with Life.
+void make_next(World &world, const AttemptJob &job, const MakeRequest &request) {
+    auto made = make_attempt(world, job.paths, request, job.limits);
+    const auto name = "attempt " + to_string(request.no);
+    if (!made)
+        job.journal("standby_failed", made.error().text());
+    else if (made->kind == MadeKind::rejected || made->kind == MadeKind::unclear)
+        job.journal("standby_failed", made->text);
+    else
+        job.journal("standby_made", made->job ? name + " is job " + to_string(*made->job) : name);
+}
+
 class Life {
 public:
     Life(World &world, const AttemptJob &job) : world_(world), job_(job) {}
@@ -34,7 +46,7 @@ public:
             return ours ? leave("the attempt was closed before it began") : trouble("beat", ours.error());
         exclude_ = excluded(*run);
         if (job_.standby)
-            job_.in_background([this] { make_next(job_.me.job); });
+            job_.in_background([&world = world_, &job = job_, request = next_request(job_.me.job)] { make_next(world, job, request); });
         return finish(train(hooks()));
     }
 
@@ -58,6 +70,10 @@ private:
 
     int leave(const std::string &why) {
         note("left", why);
+        // A later start of this job, after a requeue, has the same id: then there is nothing of ours to cancel.
+        auto claims = read_claims(world_.files, job_.paths, job_.me.no);
+        if (!claims || std::any_of(claims->begin(), claims->end(), [&](const Claim &claim) { return claim.id == job_.me.job; }))
+            return exit_go_on;
         // Ends as CANCELLED and not as COMPLETED: it did no work. Failing to say so harms nothing.
         if (auto cancelled = world_.scheduler.cancel({job_.me.job}); !cancelled)
             note("cancel_failed", cancelled.error().text());
@@ -195,16 +211,6 @@ private:
         return {job_.me.no.next(), after, exclude_, job_.prepare};
     }
 
-    void make_next(std::optional<JobId> after) {
-        auto made = make_attempt(world_, job_.paths, next_request(after), job_.limits);
-        if (!made)
-            note("standby_failed", made.error().text());
-        else if (made->kind == MadeKind::rejected || made->kind == MadeKind::unclear)
-            note("standby_failed", made->text);
-        else
-            note("standby_made", "attempt " + to_string(job_.me.no.next()) + (made->job ? " is job " + to_string(*made->job) : ""));
-    }
-
     std::optional<JobSighting> standby_job() {
         auto found = world_.scheduler.find({job_name(job_.paths.run, job_.me.no.next())});
         if (found)
@@ -218,7 +224,7 @@ private:
     void hand_over(bool nodes_changed) {
         const auto standby = standby_job();
         if (!standby) {
-            make_next(std::nullopt);
+            make_next(world_, job_, next_request(std::nullopt));
             return;
         }
         if (!nodes_changed)

@@ -27,10 +27,10 @@ struct AttemptJob {
     bool standby = true;          // make the next attempt right after the claim
     std::uint32_t own_uid = 0;
     std::function<Result<SubmitRequest>(const MakeRequest &)> prepare; // the next attempt
-    // Runs a function beside training (sbatch may take minutes when the controller is silent) and must have
-    // finished it before run_attempt's World goes away.
+    // Runs a function beside training (sbatch may take minutes when the controller is silent). It uses World and
+    // this AttemptJob: both live until it has ended.
     std::function<void(std::function<void()>)> in_background;
-    std::function<void(const std::string &event, const std::string &text)> journal;
+    std::function<void(const std::string &event, const std::string &text)> journal; // from any thread
 };
 
 // Exit codes of the batch job besides those of the training.

@@ -212,10 +212,10 @@ Result<std::string> claim_attempt(World &world, const RunPaths &paths, const Cla
 
 Result<bool> still_claimed(Files &files, const RunPaths &paths, const Claimant &me) {
     // Slots are linked in order and never removed: whose is the last one?
-    auto view = look_at_attempt(files, paths, me.no);
-    if (!view)
-        return view.error();
-    return !view->claims.empty() && me.is(view->claims.back());
+    auto claims = read_claims(files, paths, me.no);
+    if (!claims)
+        return claims.error();
+    return !claims->empty() && me.is(claims->back());
 }
 
 } // namespace trainctl

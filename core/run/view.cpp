@@ -56,11 +56,15 @@ std::string intent_slot(std::size_t index) {
     return index == 0 ? "intent.json" : "intent." + std::to_string(index) + ".json";
 }
 
+Result<std::vector<Claim>> read_claims(Files &files, const RunPaths &paths, AttemptNo no) {
+    return read_slots<Claim>(files, paths.attempt(no), claim_slot);
+}
+
 Result<AttemptView> look_at_attempt(Files &files, const RunPaths &paths, AttemptNo no) {
     AttemptView view{no, {}, {}, {}, {}, {}, {}, {}};
     const auto folder = paths.attempt(no);
     auto intents = read_slots<Intent>(files, folder, intent_slot);
-    auto claims = read_slots<Claim>(files, folder, claim_slot);
+    auto claims = read_claims(files, paths, no);
     if (!intents || !claims)
         return intents ? claims.error() : intents.error();
     view.intents = std::move(*intents);

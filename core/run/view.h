@@ -40,6 +40,7 @@ std::string claim_slot(std::size_t index);
 std::string intent_slot(std::size_t index);
 
 Result<RunView> look_at_run(Files &files, const RunPaths &paths);
+Result<std::vector<Claim>> read_claims(Files &files, const RunPaths &paths, AttemptNo no);
 Result<AttemptView> look_at_attempt(Files &files, const RunPaths &paths, AttemptNo no);
 
 // One file as a record; nothing where there is none.
