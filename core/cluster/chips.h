@@ -12,7 +12,7 @@ struct Chip {
     std::string vendor;       // "nvidia", "amd", "intel"
     std::string gres = "gpu"; // kind and type as Slurm's gres names them
     std::string type;
-    int per_node = 1;         // of a usual machine
+    int per_node = 1; // of a usual machine
     std::uint64_t memory_mib = 0;
 };
 

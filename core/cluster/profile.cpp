@@ -100,7 +100,8 @@ Result<Profile> find_profile(const std::string &path, const std::string &name) {
     for (const auto &[one, profile] : *profiles)
         names.push_back(one);
     const std::string near = did_you_mean(name, names);
-    std::string hint = "no clusters are known yet: write that file, or run `trainctl sandbox up` for one on this machine";
+    std::string hint =
+        "no clusters are known yet: write that file, or run `trainctl sandbox up` for one on this machine";
     if (!near.empty())
         hint = fmt::format("did you mean '{}'?", near);
     else if (!names.empty())

@@ -15,13 +15,11 @@ using Row = KeyRow<Profile>;
 
 constexpr std::size_t longest_name = 64;
 
-bool is_letter_or_digit(char c) {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
-}
+bool is_letter_or_digit(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9'); }
 
 std::string check_root(const std::string &text) {
-    const bool ok = text[0] == '/' || text == "~" || starts_with(text, "~/") || text == "$HOME" ||
-                    starts_with(text, "$HOME/");
+    const bool ok =
+        text[0] == '/' || text == "~" || starts_with(text, "~/") || text == "$HOME" || starts_with(text, "$HOME/");
     return ok ? "" : fmt::format("must begin with '/', '~/' or '$HOME/', not '{}'", text);
 }
 
@@ -29,8 +27,8 @@ std::string check_root(const std::string &text) {
 std::string check_name_of_variable(const std::string &text) {
     const bool ok = !text.empty() && !(text[0] >= '0' && text[0] <= '9') &&
                     std::all_of(text.begin(), text.end(), [](char c) { return is_letter_or_digit(c) || c == '_'; });
-    return ok ? "" : fmt::format("'{}' can't be the name of a variable: letters, digits and '_', not a digit first",
-                                 text);
+    return ok ? ""
+              : fmt::format("'{}' can't be the name of a variable: letters, digits and '_', not a digit first", text);
 }
 
 } // namespace
@@ -68,13 +66,22 @@ const std::vector<KeyRow<Profile>> &profile_keys() {
           .doc = "Variables for Slurm's commands there, such as SLURM_CONF and PATH.",
           .example = "{SLURM_CONF: /etc/slurm/slurm.conf}"},
          [](Profile &p) -> Slot { return &p.environment; }},
-        {{.path = "partition", .type = KeyType::text, .check = check_word, .doc = "For experiments that name none.",
+        {{.path = "partition",
+          .type = KeyType::text,
+          .check = check_word,
+          .doc = "For experiments that name none.",
           .example = "gpu"},
          [](Profile &p) -> Slot { return &p.partition; }},
-        {{.path = "account", .type = KeyType::text, .check = check_word, .doc = "For experiments that name none.",
+        {{.path = "account",
+          .type = KeyType::text,
+          .check = check_word,
+          .doc = "For experiments that name none.",
           .example = "lab"},
          [](Profile &p) -> Slot { return &p.account; }},
-        {{.path = "qos", .type = KeyType::text, .check = check_word, .doc = "For experiments that name none.",
+        {{.path = "qos",
+          .type = KeyType::text,
+          .check = check_word,
+          .doc = "For experiments that name none.",
           .example = "normal"},
          [](Profile &p) -> Slot { return &p.qos; }},
     };
@@ -83,11 +90,11 @@ const std::vector<KeyRow<Profile>> &profile_keys() {
 
 std::string check_profile_name(const std::string &text) {
     const bool ok = !text.empty() && text.size() <= longest_name && is_letter_or_digit(text[0]) &&
-                    std::all_of(text.begin(), text.end(), [](char c) {
-                        return is_letter_or_digit(c) || c == '-' || c == '_' || c == '.';
-                    });
-    return ok ? "" : fmt::format("a cluster's name has letters, digits, '-', '_' and '.', at most {} of them, not '{}'",
-                                 longest_name, text);
+                    std::all_of(text.begin(), text.end(),
+                                [](char c) { return is_letter_or_digit(c) || c == '-' || c == '_' || c == '.'; });
+    return ok ? ""
+              : fmt::format("a cluster's name has letters, digits, '-', '_' and '.', at most {} of them, not '{}'",
+                            longest_name, text);
 }
 
 std::string emit_profile(const Profile &profile, int indent) {

@@ -50,8 +50,8 @@ std::map<std::string, Profile> read_all(const YamlTree &tree, std::vector<Findin
     if (tree.root.kind == YamlNode::Kind::null)
         return profiles;
     if (tree.root.kind != YamlNode::Kind::map) {
-        findings.push_back({tree.root.at, fmt::format("must begin with '{}:', not with {}", top_key,
-                                                      tree.root.kind_text())});
+        findings.push_back(
+            {tree.root.at, fmt::format("must begin with '{}:', not with {}", top_key, tree.root.kind_text())});
         return profiles;
     }
     for (const auto &entry : tree.root.entries)
@@ -120,8 +120,8 @@ std::vector<Block> blocks_of(const YamlEntry &list, const std::vector<std::strin
     const auto &entries = list.value.entries;
     for (std::size_t i = 0; i < entries.size(); ++i) {
         const auto from = static_cast<std::size_t>(entries[i].key_at.line - 1);
-        const auto next = i + 1 < entries.size() ? static_cast<std::size_t>(entries[i + 1].key_at.line - 1)
-                                                 : lines.size();
+        const auto next =
+            i + 1 < entries.size() ? static_cast<std::size_t>(entries[i + 1].key_at.line - 1) : lines.size();
         blocks.push_back({entries[i].key, from, block_end(lines, from, next)});
     }
     return blocks;
@@ -164,8 +164,8 @@ public:
 
     void replace(const Profile &profile) {
         const std::string text = emit_profile(profile, indent_);
-        const bool known = std::any_of(blocks_.begin(), blocks_.end(),
-                                       [&](const Block &block) { return block.name == profile.name; });
+        const bool known =
+            std::any_of(blocks_.begin(), blocks_.end(), [&](const Block &block) { return block.name == profile.name; });
         if (known)
             changed_[profile.name] = text;
         else
@@ -213,12 +213,11 @@ ParsedProfiles parse_profiles(const std::string &text, const std::string &file) 
     std::vector<Finding> findings;
     ParsedProfiles parsed;
     parsed.profiles = read_all(tree, findings);
-    // What stands at or behind a syntax error may be its mere consequence.
+    // What stands near a syntax error or behind it may be its mere consequence.
     if (!tree.complete && !tree.findings.empty())
-        std::erase_if(findings, [&](const Finding &one) { return tree.findings.back().at <= one.at; });
+        std::erase_if(findings, [&](const Finding &one) { return one.at.line + 1 >= tree.findings.back().at.line; });
     findings.insert(findings.end(), tree.findings.begin(), tree.findings.end());
-    std::stable_sort(findings.begin(), findings.end(),
-                     [](const Finding &a, const Finding &b) { return a.at < b.at; });
+    std::stable_sort(findings.begin(), findings.end(), [](const Finding &a, const Finding &b) { return a.at < b.at; });
     for (const auto &finding : findings)
         parsed.problems.push_back({file, finding.at.line, finding.at.col, finding.message});
     return parsed;

@@ -53,25 +53,46 @@ struct OwnedOption {
 // Options that trainctl gives itself, by key or because the protocol needs them.
 constexpr const char *ours = "trainctl sets it itself, and needs it as it is";
 constexpr std::array owned_options{
-    OwnedOption{"job-name", ours}, OwnedOption{"dependency", ours}, OwnedOption{"output", ours},
-    OwnedOption{"error", ours}, OwnedOption{"input", ours}, OwnedOption{"open-mode", ours}, OwnedOption{"chdir", ours},
-    OwnedOption{"requeue", ours}, OwnedOption{"no-requeue", ours}, OwnedOption{"no-kill", ours},
-    OwnedOption{"kill-on-invalid-dep", ours}, OwnedOption{"parsable", ours}, OwnedOption{"propagate", ours},
-    OwnedOption{"comment", ours}, OwnedOption{"wait", "use `trainctl submit --wait`"},
-    OwnedOption{"wrap", "use launch.command"}, OwnedOption{"array", "one experiment is one run"},
+    OwnedOption{"job-name", ours},
+    OwnedOption{"dependency", ours},
+    OwnedOption{"output", ours},
+    OwnedOption{"error", ours},
+    OwnedOption{"input", ours},
+    OwnedOption{"open-mode", ours},
+    OwnedOption{"chdir", ours},
+    OwnedOption{"requeue", ours},
+    OwnedOption{"no-requeue", ours},
+    OwnedOption{"no-kill", ours},
+    OwnedOption{"kill-on-invalid-dep", ours},
+    OwnedOption{"parsable", ours},
+    OwnedOption{"propagate", ours},
+    OwnedOption{"comment", ours},
+    OwnedOption{"wait", "use `trainctl submit --wait`"},
+    OwnedOption{"wrap", "use launch.command"},
+    OwnedOption{"array", "one experiment is one run"},
     OwnedOption{"test-only", "use `trainctl render` or `trainctl check`"},
-    OwnedOption{"export", "use environment.env"}, OwnedOption{"export-file", "use environment.env"},
+    OwnedOption{"export", "use environment.env"},
+    OwnedOption{"export-file", "use environment.env"},
     OwnedOption{"get-user-env", "use environment.setup"},
     OwnedOption{"signal", "use checkpoint.save_signal and checkpoint.save_time"},
-    OwnedOption{"time", "use resources.time"}, OwnedOption{"time-min", "use resources.time"},
-    OwnedOption{"nodes", "use resources.nodes"}, OwnedOption{"ntasks", "use launch.per_node"},
-    OwnedOption{"ntasks-per-node", "use launch.per_node"}, OwnedOption{"ntasks-per-gpu", "use launch.per_node"},
-    OwnedOption{"cpus-per-task", "use resources.cpus"}, OwnedOption{"cpus-per-gpu", "use resources.cpus"},
-    OwnedOption{"mincpus", "use resources.cpus"}, OwnedOption{"mem", "use resources.mem"},
-    OwnedOption{"mem-per-cpu", "use resources.mem"}, OwnedOption{"mem-per-gpu", "use resources.mem"},
-    OwnedOption{"gpus", "use resources.per_node"}, OwnedOption{"gpus-per-node", "use resources.per_node"},
-    OwnedOption{"gpus-per-task", "use resources.per_node"}, OwnedOption{"partition", "use resources.partition"},
-    OwnedOption{"account", "use resources.account"}, OwnedOption{"qos", "use resources.qos"},
+    OwnedOption{"time", "use resources.time"},
+    OwnedOption{"time-min", "use resources.time"},
+    OwnedOption{"nodes", "use resources.nodes"},
+    OwnedOption{"ntasks", "use launch.per_node"},
+    OwnedOption{"ntasks-per-node", "use launch.per_node"},
+    OwnedOption{"ntasks-per-gpu", "use launch.per_node"},
+    OwnedOption{"cpus-per-task", "use resources.cpus"},
+    OwnedOption{"cpus-per-gpu", "use resources.cpus"},
+    OwnedOption{"mincpus", "use resources.cpus"},
+    OwnedOption{"mem", "use resources.mem"},
+    OwnedOption{"mem-per-cpu", "use resources.mem"},
+    OwnedOption{"mem-per-gpu", "use resources.mem"},
+    OwnedOption{"gpus", "use resources.per_node"},
+    OwnedOption{"gpus-per-node", "use resources.per_node"},
+    OwnedOption{"gpus-per-task", "use resources.per_node"},
+    OwnedOption{"partition", "use resources.partition"},
+    OwnedOption{"account", "use resources.account"},
+    OwnedOption{"qos", "use resources.qos"},
     OwnedOption{"constraint", "use resources.constraint"},
     OwnedOption{"reservation", "use resources.reservation"},
     OwnedOption{"clusters", "use a cluster profile (`cluster:`)"},
@@ -95,8 +116,8 @@ std::string check_word(const std::string &text) {
 
 std::string check_chip(const std::string &text) {
     const bool ok = text[0] != '-' && std::all_of(text.begin(), text.end(), [](char c) {
-        return is_lower(c) || is_upper(c) || is_digit(c) || std::strchr("_.-", c) != nullptr;
-    });
+                        return is_lower(c) || is_upper(c) || is_digit(c) || std::strchr("_.-", c) != nullptr;
+                    });
     return ok ? "" : fmt::format("must be a type of chip as Slurm names it, such as h100, not '{}'", text);
 }
 
@@ -104,16 +125,16 @@ std::string check_sbatch_option(const std::string &text) {
     if (!starts_with(text, "--"))
         return fmt::format("'{}' must be a long option of sbatch: --name or --name=value", text);
     const std::string name = text.substr(2, text.find('=') - 2);
-    if (name.empty() || !std::all_of(name.begin(), name.end(), [](char c) {
-            return is_lower(c) || is_digit(c) || c == '-';
-        }))
+    if (name.empty() ||
+        !std::all_of(name.begin(), name.end(), [](char c) { return is_lower(c) || is_digit(c) || c == '-'; }))
         return fmt::format("'{}' must be one option: --name or --name=value (each option is an item of its own)", text);
     // sbatch takes unambiguous beginnings of names too ("--job" for "--job-name").
     for (const auto &option : owned_options)
         if (name == option.name)
             return fmt::format("--{} can't be given here: {}", name, option.instead);
-    constexpr std::array free_options{"exclude", "nodelist", "exclusive", "gres", "mail-type", "mail-user", "licenses",
-                                      "switches", "nice", "priority", "contiguous", "tmp", "network", "power"};
+    constexpr std::array free_options{"exclude",    "nodelist", "exclusive", "gres", "mail-type",
+                                      "mail-user",  "licenses", "switches",  "nice", "priority",
+                                      "contiguous", "tmp",      "network",   "power"};
     const bool whole = std::find(free_options.begin(), free_options.end(), name) != free_options.end();
     for (const auto &option : owned_options)
         if (!whole && starts_with(option.name, name))
@@ -125,8 +146,8 @@ std::string check_sbatch_option(const std::string &text) {
 std::string check_variable(const std::string &text) {
     if (!is_identifier(text))
         return fmt::format("'{}' can't be the name of a variable: letters, digits and '_', not a digit first", text);
-    constexpr std::array ranks{"RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "GROUP_RANK", "NODE_RANK",
-                               "MASTER_ADDR", "MASTER_PORT"};
+    constexpr std::array ranks{"RANK",       "LOCAL_RANK", "WORLD_SIZE",  "LOCAL_WORLD_SIZE",
+                               "GROUP_RANK", "NODE_RANK",  "MASTER_ADDR", "MASTER_PORT"};
     if (std::find(ranks.begin(), ranks.end(), text) != ranks.end())
         return fmt::format("{} is set by trainctl for each rank", text);
     constexpr std::array prefixes{"SLURM_", "SBATCH_", "SRUN_", "TRAINCTL_", "PMI_", "PMIX_", "OMPI_"};

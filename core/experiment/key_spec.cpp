@@ -29,9 +29,7 @@ const char *to_string(KeyType type) {
 
 namespace {
 
-template <class... Cases> struct Overload : Cases... {
-    using Cases::operator()...;
-};
+template <class... Cases> struct Overload : Cases... { using Cases::operator()...; };
 template <class... Cases> Overload(Cases...) -> Overload<Cases...>;
 
 int place_in(const std::vector<std::string> &allowed, const std::string &text) {
@@ -44,21 +42,20 @@ int place_in(const std::vector<std::string> &allowed, const std::string &text) {
 
 void store(const Slot &slot, const KeySpec &spec, const Value &value) {
     const auto number = [&] { return std::get<std::int64_t>(value); };
-    std::visit(Overload{
-                   [&](std::string *to) { *to = std::get<std::string>(value); },
-                   [&](int *to) { *to = static_cast<int>(number()); },
-                   [&](std::optional<int> *to) { *to = static_cast<int>(number()); },
-                   [&](std::optional<std::int64_t> *to) { *to = number(); },
-                   [&](std::optional<std::uint64_t> *to) { *to = static_cast<std::uint64_t>(number()); },
-                   [&](std::chrono::seconds *to) { *to = std::chrono::seconds{number()}; },
-                   [&](std::optional<std::chrono::seconds> *to) { *to = std::chrono::seconds{number()}; },
-                   [&](std::vector<std::string> *to) { *to = std::get<std::vector<std::string>>(value); },
-                   [&](std::map<std::string, std::string> *to) {
-                       *to = std::get<std::map<std::string, std::string>>(value);
-                   },
-                   [&](const EnumSlot &to) { to.set(place_in(spec.allowed, std::get<std::string>(value))); },
-               },
-               slot);
+    std::visit(
+        Overload{
+            [&](std::string *to) { *to = std::get<std::string>(value); },
+            [&](int *to) { *to = static_cast<int>(number()); },
+            [&](std::optional<int> *to) { *to = static_cast<int>(number()); },
+            [&](std::optional<std::int64_t> *to) { *to = number(); },
+            [&](std::optional<std::uint64_t> *to) { *to = static_cast<std::uint64_t>(number()); },
+            [&](std::chrono::seconds *to) { *to = std::chrono::seconds{number()}; },
+            [&](std::optional<std::chrono::seconds> *to) { *to = std::chrono::seconds{number()}; },
+            [&](std::vector<std::string> *to) { *to = std::get<std::vector<std::string>>(value); },
+            [&](std::map<std::string, std::string> *to) { *to = std::get<std::map<std::string, std::string>>(value); },
+            [&](const EnumSlot &to) { to.set(place_in(spec.allowed, std::get<std::string>(value))); },
+        },
+        slot);
 }
 
 std::optional<Value> load(const Slot &slot, const KeySpec &spec) {
@@ -107,38 +104,37 @@ std::string block(const std::string &text, const std::string &pad) {
 
 std::string yaml_value(const Value &value, const KeySpec &spec, int indent) {
     const std::string pad(static_cast<std::size_t>(indent), ' ');
-    return std::visit(Overload{
-                          [&](const std::string &text) {
-                              if (spec.type == KeyType::shell && fits_block(text))
-                                  return block(text, pad);
-                              if (spec.type == KeyType::enumeration)
-                                  return text;
-                              return yaml_scalar(spec.placeholders == env_placeholder ? escape_placeholders(text)
-                                                                                      : text);
-                          },
-                          [&](std::int64_t number) {
-                              if (spec.type == KeyType::duration)
-                                  return duration_text(std::chrono::seconds{number});
-                              if (spec.type == KeyType::size)
-                                  return size_text(static_cast<std::uint64_t>(number));
-                              return std::to_string(number);
-                          },
-                          [&](const std::vector<std::string> &items) {
-                              std::vector<std::string> parts;
-                              for (const auto &item : items)
-                                  parts.push_back(yaml_scalar(spec.placeholders == env_placeholder
-                                                                  ? escape_placeholders(item)
-                                                                  : item));
-                              return "[" + join(parts, ", ") + "]";
-                          },
-                          [&](const std::map<std::string, std::string> &entries) {
-                              std::string out;
-                              for (const auto &[name, text] : entries)
-                                  out += "\n" + pad + yaml_scalar(name) + ": " + yaml_scalar(text);
-                              return out;
-                          },
-                      },
-                      value);
+    return std::visit(
+        Overload{
+            [&](const std::string &text) {
+                if (spec.type == KeyType::shell && fits_block(text))
+                    return block(text, pad);
+                if (spec.type == KeyType::enumeration)
+                    return text;
+                return yaml_scalar(spec.placeholders == env_placeholder ? escape_placeholders(text) : text);
+            },
+            [&](std::int64_t number) {
+                if (spec.type == KeyType::duration)
+                    return duration_text(std::chrono::seconds{number});
+                if (spec.type == KeyType::size)
+                    return size_text(static_cast<std::uint64_t>(number));
+                return std::to_string(number);
+            },
+            [&](const std::vector<std::string> &items) {
+                std::vector<std::string> parts;
+                for (const auto &item : items)
+                    parts.push_back(
+                        yaml_scalar(spec.placeholders == env_placeholder ? escape_placeholders(item) : item));
+                return fmt::format("[{}]", join(parts, ", "));
+            },
+            [&](const std::map<std::string, std::string> &entries) {
+                std::string out;
+                for (const auto &[name, text] : entries)
+                    out += "\n" + pad + yaml_scalar(name) + ": " + yaml_scalar(text);
+                return out;
+            },
+        },
+        value);
 }
 
 std::string yaml_file(const std::vector<Line> &lines, int indent) {

@@ -16,9 +16,9 @@
 namespace trainctl {
 
 enum class KeyType {
-    text,        // one line
-    path,        // one line
-    shell,       // text that is documented to be run by bash, as it is
+    text,  // one line
+    path,  // one line
+    shell, // text that is documented to be run by bash, as it is
     integer,
     duration,    // limits in seconds
     size,        // limits in MiB
@@ -48,8 +48,7 @@ struct KeySpec {
 
 // A value as it was read: text, path, shell, enumeration, signal | integer, duration (s), size (MiB) | list, options,
 // command | map.
-using Value =
-    std::variant<std::string, std::int64_t, std::vector<std::string>, std::map<std::string, std::string>>;
+using Value = std::variant<std::string, std::int64_t, std::vector<std::string>, std::map<std::string, std::string>>;
 
 // An enumeration in a struct: its number is the place in KeySpec::allowed.
 struct EnumSlot {
@@ -58,10 +57,9 @@ struct EnumSlot {
 };
 
 // Where a key's value lives.
-using Slot =
-    std::variant<std::string *, int *, std::optional<int> *, std::optional<std::int64_t> *,
-                 std::optional<std::uint64_t> *, std::chrono::seconds *, std::optional<std::chrono::seconds> *,
-                 std::vector<std::string> *, std::map<std::string, std::string> *, EnumSlot>;
+using Slot = std::variant<std::string *, int *, std::optional<int> *, std::optional<std::int64_t> *,
+                          std::optional<std::uint64_t> *, std::chrono::seconds *, std::optional<std::chrono::seconds> *,
+                          std::vector<std::string> *, std::map<std::string, std::string> *, EnumSlot>;
 
 template <class E> EnumSlot enum_slot(E &place) {
     return {[&place] { return static_cast<int>(place); }, [&place](int number) { place = static_cast<E>(number); }};

@@ -326,7 +326,8 @@ std::vector<Row> policy_rows() {
           .otherwise = "30s",
           .min = 3,
           .max = hour,
-          .doc = "Ranks that nobody has heard for this long are killed; a successor waits for it. At least 3 heartbeats.",
+          .doc =
+              "Ranks that nobody has heard for this long are killed; a successor waits for it. At least 3 heartbeats.",
           .example = "30s"},
          [](Draft &d) -> Slot { return &d.experiment.recovery.lease; }},
         {{.path = "recovery.heartbeat",

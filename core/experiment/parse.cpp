@@ -34,9 +34,7 @@ public:
 
 private:
     bool given(const std::string &path) const { return read_.at.count(path) > 0; }
-    bool good(const std::string &path) const {
-        return std::find(good_.begin(), good_.end(), path) != good_.end();
-    }
+    bool good(const std::string &path) const { return std::find(good_.begin(), good_.end(), path) != good_.end(); }
     // Given and read without a problem, or not given at all.
     bool usable(const std::string &path) const { return good(path) || !given(path); }
     void add(const std::string &path, std::string message) {
@@ -62,10 +60,10 @@ private:
                 fmt::format("'resources.chips' must be a multiple of 'resources.per_node' ({}), not {}: write {}{}",
                             resources.per_node, chips, less > 0 ? fmt::format("{} or ", less) : "", more));
         } else if (good("resources.nodes") && resources.nodes != chips / resources.per_node) {
-            add("resources.chips", fmt::format("{} chips with {} on each node are {} nodes, but 'resources.nodes' is {}: "
-                                               "give one of the two",
-                                               chips, resources.per_node, chips / resources.per_node,
-                                               resources.nodes));
+            add("resources.chips",
+                fmt::format("{} chips with {} on each node are {} nodes, but 'resources.nodes' is {}: "
+                            "give one of the two",
+                            chips, resources.per_node, chips / resources.per_node, resources.nodes));
         } else if (!given("resources.nodes")) {
             resources.nodes = chips / resources.per_node;
             nodes_known_ = true;
@@ -91,7 +89,8 @@ private:
             return;
         for (const auto &option : draft_.experiment.resources.sbatch)
             if (option == "--gres" || starts_with(option, "--gres="))
-                add("resources.sbatch", "--gres can't be given beside 'resources.per_node': it would replace the chips");
+                add("resources.sbatch",
+                    "--gres can't be given beside 'resources.per_node': it would replace the chips");
     }
 
     void times() {
@@ -149,10 +148,10 @@ std::vector<Finding> warn(const ExperimentText &input, const Experiment &experim
     const auto &known = input.known_chips;
     if (!chip.empty() && !known.empty() && std::find(known.begin(), known.end(), chip) == known.end()) {
         const auto near = did_you_mean(chip, known);
-        warnings.push_back({read.position("resources.chip"),
-                            fmt::format("'{}' is no chip that trainctl knows{}", chip,
-                                        near.empty() ? "; it is given to Slurm as it is"
-                                                     : fmt::format(": did you mean '{}'?", near))});
+        warnings.push_back(
+            {read.position("resources.chip"), fmt::format("'{}' is no chip that trainctl knows{}", chip,
+                                                          near.empty() ? "; it is given to Slurm as it is"
+                                                                       : fmt::format(": did you mean '{}'?", near))});
     }
     const auto &command = experiment.launch.command;
     if (command.size() == 1 && command[0].find(' ') != std::string::npos)
@@ -176,8 +175,8 @@ ParsedExperiment parse_experiment(const ExperimentText &input) {
     if (tree.complete && (tree.root.kind == YamlNode::Kind::map || tree.root.kind == YamlNode::Kind::null))
         CrossChecks(draft, read).run();
     for (auto &finding : read.findings)
-        // What stands at or behind a syntax error may be its mere consequence.
-        if (tree.complete || finding.at.source > 0 || finding.at < end)
+        // What stands near a syntax error or behind it may be its mere consequence.
+        if (tree.complete || finding.at.source > 0 || finding.at.line + 1 < end.line)
             findings.push_back(std::move(finding));
 
     ParsedExperiment parsed;

@@ -13,14 +13,14 @@ namespace trainctl {
 
 struct ExperimentText {
     std::string text;
-    std::string file;                        // its name in messages
-    std::vector<std::string> overrides = {}; // "key.path=value", from `--set`; "key.path=" takes the key out
-    Environment environment = {};            // for ${NAME}
+    std::string file;                          // its name in messages
+    std::vector<std::string> overrides = {};   // "key.path=value", from `--set`; "key.path=" takes the key out
+    Environment environment = {};              // for ${NAME}
     std::vector<std::string> known_chips = {}; // an other chip gets a warning; empty: none
 };
 
 struct ParsedExperiment {
-    Experiment experiment; // whole and right only if ok()
+    Experiment experiment;                   // whole and right only if ok()
     std::vector<Problem> problems, warnings; // in the order of the file, overrides last
     // Where each key that was given stands, for problems that others find later.
     std::map<std::string, Problem> places;

@@ -213,8 +213,8 @@ std::string escape_placeholders(std::string_view text) {
     std::string out;
     for (std::size_t at = 0; at < text.size();) {
         const auto found = candidate_at(text, at);
-        const std::size_t length = found ? found->before
-                                         : std::max<std::size_t>(1, run_length(text, at, text[at] == '$' ? '$' : '{'));
+        const std::size_t length =
+            found ? found->before : std::max<std::size_t>(1, run_length(text, at, text[at] == '$' ? '$' : '{'));
         out += text.substr(at, length);
         if (found)
             out += marked(*found, found->marks + 1);

@@ -20,7 +20,8 @@ public:
             section(request_.root, "");
         else if (request_.root.kind != YamlNode::Kind::null)
             add(request_.root.at, fmt::format("must be a map of keys and values, not {}", request_.root.kind_text()));
-        if (request_.complete && (request_.root.kind == YamlNode::Kind::map || request_.root.kind == YamlNode::Kind::null))
+        if (request_.complete &&
+            (request_.root.kind == YamlNode::Kind::map || request_.root.kind == YamlNode::Kind::null))
             missing();
         return std::move(out_);
     }
@@ -31,8 +32,8 @@ private:
     void section(const YamlNode &node, const std::string &prefix) {
         for (const auto &entry : node.entries) {
             const std::string path = prefix + entry.key;
-            const auto row = std::find_if(keys_.begin(), keys_.end(),
-                                          [&](const KeySpec &key) { return path == key.path; });
+            const auto row =
+                std::find_if(keys_.begin(), keys_.end(), [&](const KeySpec &key) { return path == key.path; });
             if (row != keys_.end()) {
                 out_.at[path] = entry.key_at;
                 value(entry, static_cast<std::size_t>(row - keys_.begin()));
@@ -57,8 +58,17 @@ private:
             add(entry.key_at, fmt::format("'{}' is empty: give it keys ({}), or remove the line", path,
                                           join(names_in(path + "."), ", ")));
         else
-            add(entry.value.at, fmt::format("'{}' must be a map of keys ({}), not {}", path,
-                                            join(names_in(path + "."), ", "), entry.value.kind_text()));
+            add(entry.value.at,
+                fmt::format("'{}' must be a map of keys ({}), not {}{}", path, join(names_in(path + "."), ", "),
+                            entry.value.kind_text(), glued_hint(entry.value, path + ".")));
+    }
+
+    // "nodes:1" is a text in YAML.
+    std::string glued_hint(const YamlNode &node, const std::string &prefix) const {
+        const std::string key = node.text.substr(0, node.text.find(':'));
+        const auto names = names_in(prefix);
+        const bool glued = key.size() < node.text.size() && std::find(names.begin(), names.end(), key) != names.end();
+        return glued ? fmt::format(": write a blank after '{}:'", key) : "";
     }
 
     // Names of the keys and sections directly under a prefix, in the table's order.

@@ -17,7 +17,7 @@ struct ReadKey {
 };
 
 struct ReadKeys {
-    std::vector<ReadKey> values;       // those without a problem
+    std::vector<ReadKey> values; // those without a problem
     std::vector<Finding> findings;
     std::map<std::string, Position> at; // where each key and section that was given stands, also those with a problem
 

@@ -56,8 +56,8 @@ bool ValueReader::is_scalar(const YamlNode &node, const std::string &wanted) {
 // Text as it was written; what other YAML readers would turn into something else must be in quotes.
 std::optional<std::string> ValueReader::plain_text(const YamlNode &node, const std::string &what) {
     if (node.plain && is_yaml_boolean(node.text)) {
-        add(node.at, fmt::format("{0} is {1}, which YAML reads as true or false: write \"{1}\" for the text", what,
-                                 node.text));
+        add(node.at,
+            fmt::format("{0} is {1}, which YAML reads as true or false: write \"{1}\" for the text", what, node.text));
         return std::nullopt;
     }
     if (node.plain && is_odd_yaml_number(node.text)) {
@@ -89,9 +89,9 @@ std::optional<std::string> ValueReader::resolved(const Position &at, const std::
 }
 
 bool ValueReader::passes(const Position &at, const std::string &text, const std::string &what) {
-    const std::string problem = text.empty() ? "is empty: give a value, or remove it"
+    const std::string problem = text.empty()            ? "is empty: give a value, or remove it"
                                 : key_.check != nullptr ? key_.check(text)
-                                                       : "";
+                                                        : "";
     if (!problem.empty())
         add(at, fmt::format("{} {}", what, problem));
     return problem.empty();
@@ -126,15 +126,15 @@ Result<std::int64_t> ValueReader::parse_number(const YamlNode &node) const {
     }
     auto parsed = parse_integer(node.text);
     if (parsed && !node.plain)
-        return Error{ErrorKind::invalid, fmt::format("must be a number, not a text: write {} without quotes",
-                                                     node.text), "", ""};
+        return Error{ErrorKind::invalid,
+                     fmt::format("must be a number, not a text: write {} without quotes", node.text), "", ""};
     return parsed;
 }
 
 std::optional<Value> ValueReader::number(const YamlNode &node) {
-    const std::string wanted = key_.type == KeyType::integer ? "a whole number" : key_.type == KeyType::size
-                                                                                     ? "a size such as 64G"
-                                                                                     : "a duration such as 90s or 24h";
+    const std::string wanted = key_.type == KeyType::integer ? "a whole number"
+                               : key_.type == KeyType::size  ? "a size such as 64G"
+                                                             : "a duration such as 90s or 24h";
     if (!is_scalar(node, wanted))
         return std::nullopt;
     const auto parsed = parse_number(node);
@@ -180,9 +180,7 @@ std::optional<Value> ValueReader::list(const YamlNode &node) {
         return options(node);
     if (node.kind != YamlNode::Kind::list) {
         add(node.at, fmt::format("'{}' must be a list, not {}: write [{}]", key_.path, node.kind_text(),
-                                 node.kind == YamlNode::Kind::scalar && !key_.secret
-                                     ? node.text
-                                     : "a, b"));
+                                 node.kind == YamlNode::Kind::scalar && !key_.secret ? node.text : "a, b"));
         return std::nullopt;
     }
     std::vector<std::string> items;

@@ -16,13 +16,13 @@ Error wrong(std::string message) { return {ErrorKind::invalid, std::move(message
 bool is_digit(char c) { return c >= '0' && c <= '9'; }
 bool is_name_start(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_'; }
 
-// Takes digits from the front: at most nine, so that no sum of them overflows.
+// Takes digits from the front: at most twelve, so that no sum of weeks and days overflows.
 std::optional<std::int64_t> take_number(std::string_view &text) {
     std::size_t digits = 0;
     std::int64_t value = 0;
     while (digits < text.size() && is_digit(text[digits])) {
         value = value * 10 + (text[digits] - '0');
-        if (++digits > 9)
+        if (++digits > 12)
             return std::nullopt;
     }
     if (digits == 0)

@@ -4,7 +4,6 @@
 #include "base/text.h"
 
 #include <algorithm>
-#include <array>
 #include <fmt/format.h>
 #include <optional>
 #include <set>
@@ -53,6 +52,7 @@ public:
     void OnScalar(const YAML::Mark &mark, const std::string &tag, YAML::anchor_t anchor,
                   const std::string &value) override {
         check(mark, tag, anchor);
+        last_scalar = position(mark);
         if (wants_key()) {
             take_key(value, position(mark));
             return;
@@ -74,6 +74,8 @@ public:
     }
     void OnSequenceEnd() override { close(); }
     void OnMapEnd() override { close(); }
+
+    Position last_scalar;
 
     // Ends what a syntax error left open, so that the part before it can be checked. An incomplete list or
     // text would only bring follow-up errors, but its map's other keys are fine.
@@ -122,8 +124,9 @@ private:
     void open(const YAML::Mark &mark, const std::string &tag, YAML::anchor_t anchor, YamlNode::Kind kind) {
         check(mark, tag, anchor);
         if (wants_key())
-            throw Stop{position(mark), "a key must be a word, not a list or a map (put a text that begins with '{' or "
-                                       "'[' in quotes)"};
+            throw Stop{position(mark),
+                       "a list or a map stands where a key is wanted: a bracket is not closed, or a text "
+                       "that begins with '{' or '[' needs quotes"};
         if (open_.size() >= max_depth)
             throw Stop{position(mark), fmt::format("nested deeper than {} levels", max_depth)};
         Frame frame;
@@ -171,8 +174,9 @@ Position position_of(std::string_view text, std::size_t offset) {
 // What yaml-cpp would misread or stop at without a word (it takes some control bytes for the end of the file).
 std::optional<Finding> bad_bytes(std::string_view text) {
     if (text.size() > max_bytes)
-        return Finding{{}, fmt::format("the file has {}: more than {} is no file of trainctl's",
-                                       human_bytes(text.size()), human_bytes(max_bytes))};
+        return Finding{{},
+                       fmt::format("the file has {}: more than {} is no file of trainctl's", human_bytes(text.size()),
+                                   human_bytes(max_bytes))};
     for (std::size_t i = 0; i < text.size(); ++i) {
         const auto c = static_cast<unsigned char>(text[i]);
         const bool line_end = c == '\n' || (c == '\r' && i + 1 < text.size() && text[i + 1] == '\n');
@@ -186,6 +190,25 @@ std::optional<Finding> bad_bytes(std::string_view text) {
     const auto differs = std::mismatch(text.begin(), text.end(), valid.begin(), valid.end()).first;
     return Finding{position_of(text, static_cast<std::size_t>(differs - text.begin())),
                    "not valid UTF-8: save the file as UTF-8"};
+}
+
+// yaml-cpp takes the end of the file for a closing quote. Only the last text can be such a one.
+bool unclosed_quote(std::string_view text, const Position &at) {
+    for (int line = 1; line < at.line; ++line)
+        text.remove_prefix(std::min(text.size(), text.find('\n') + 1));
+    const auto start = static_cast<std::size_t>(at.col - 1);
+    if (start >= text.size() || (text[start] != '"' && text[start] != '\''))
+        return false;
+    const char quote = text[start];
+    for (std::size_t i = start + 1; i < text.size(); ++i) {
+        if (text[i] != quote)
+            i += quote == '"' && text[i] == '\\' ? 1 : 0;
+        else if (quote == '\'' && text.substr(i + 1, 1) == "'")
+            ++i;
+        else
+            return false;
+    }
+    return true;
 }
 
 bool indented_with_tab(std::string_view line) {
@@ -230,6 +253,8 @@ const char *YamlNode::kind_text() const {
 
 YamlTree parse_yaml(std::string_view text) {
     YamlTree tree;
+    if (starts_with(text, "\xef\xbb\xbf"))
+        text.remove_prefix(3); // a byte order mark, as some editors write
     if (auto bad = bad_bytes(text)) {
         tree.findings.push_back(std::move(*bad));
         tree.complete = false;
@@ -246,6 +271,8 @@ YamlTree parse_yaml(std::string_view text) {
         YAML::Parser parser(input);
         while (parser.HandleNextDocument(builder)) {
         }
+        if (unclosed_quote(text, builder.last_scalar))
+            stop(builder.last_scalar, "bad YAML: the quote that opens here is not closed");
     } catch (const Stop &why) {
         stop(why.at, why.message);
     } catch (const YAML::Exception &why) {
@@ -254,63 +281,6 @@ YamlTree parse_yaml(std::string_view text) {
         stop({}, fmt::format("bad YAML: {}", why.what()));
     }
     return tree;
-}
-
-bool is_yaml_boolean(std::string_view text) {
-    constexpr std::array words{"yes", "no", "on", "off", "true", "false"};
-    std::string lower{text};
-    std::transform(lower.begin(), lower.end(), lower.begin(),
-                   [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; });
-    return std::find(words.begin(), words.end(), lower) != words.end();
-}
-
-bool is_odd_yaml_number(std::string_view text) {
-    if (!text.empty() && (text[0] == '-' || text[0] == '+'))
-        text.remove_prefix(1);
-    if (text.size() < 2 || text[0] < '0' || text[0] > '9')
-        return false;
-    if (text[0] == '0' && (text[1] == 'x' || text[1] == 'o' || text[1] == 'b'))
-        return text.size() > 2 && text.find_first_not_of("0123456789abcdefABCDEF_", 2) == std::string_view::npos;
-    if (text.find_first_not_of("0123456789_") != std::string_view::npos)
-        return false;
-    return text[0] == '0' || text.find('_') != std::string_view::npos;
-}
-
-std::string yaml_scalar(std::string_view text) {
-    constexpr std::string_view plain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_./+-";
-    const bool word = !text.empty() && text.find_first_not_of(plain) == std::string_view::npos &&
-                      ((text[0] >= 'a' && text[0] <= 'z') || (text[0] >= 'A' && text[0] <= 'Z') || text[0] == '/');
-    if (word && !is_yaml_boolean(text) && text != "null" && text != "Null" && text != "NULL")
-        return std::string{text};
-    const bool number = !text.empty() && text.size() < 10 &&
-                        text.find_first_not_of("0123456789") == std::string_view::npos && text[0] != '0';
-    if (number || text == "0")
-        return std::string{text};
-    std::string out = "\"";
-    for (std::size_t i = 0; i < text.size(); ++i) {
-        const auto c = static_cast<unsigned char>(text[i]);
-        // Line and paragraph separators, next line and the byte order mark are line breaks or vanish in YAML.
-        const std::string_view rest = text.substr(i);
-        if (starts_with(rest, "\xe2\x80\xa8") || starts_with(rest, "\xe2\x80\xa9") ||
-            starts_with(rest, "\xef\xbb\xbf")) {
-            out += rest[0] == '\xef' ? "\\uFEFF" : rest[2] == '\xa8' ? "\\u2028" : "\\u2029";
-            i += 2;
-        } else if (starts_with(rest, "\xc2\x85")) {
-            out += "\\x85";
-            ++i;
-        } else if (c == '"' || c == '\\') {
-            out += {'\\', static_cast<char>(c)};
-        } else if (c == '\n') {
-            out += "\\n";
-        } else if (c == '\t') {
-            out += "\\t";
-        } else if (c < 0x20 || c == 0x7f) {
-            out += fmt::format("\\x{:02x}", c);
-        } else {
-            out += static_cast<char>(c);
-        }
-    }
-    return out + "\"";
 }
 
 } // namespace trainctl

@@ -77,7 +77,7 @@ TEST_CASE("profiles: problems have their place, and what was meant") {
         {"clusters:\n  a:\n    root: /x\n  a:\n    root: /y\n",
          "c.yaml:4:3: duplicate key 'a': it stands at line 2 already\n"},
         {"clusters:\n  -a:\n    root: /x\n", "c.yaml:2:3: a cluster's name has letters, digits, '-', '_' and '.', at "
-                                              "most 64 of them, not '-a'\n"},
+                                             "most 64 of them, not '-a'\n"},
         {"clusters:\n  a:\n    host: -oProxyCommand=x\n    via: ssh\n",
          "c.yaml:3:11: 'host' can't begin with '-': '-oProxyCommand=x'\n"},
     };
@@ -177,7 +177,8 @@ TEST_CASE("profiles: two at a time lose nothing") {
     bool fine[8] = {};
     std::vector<std::thread> writers;
     for (int i = 0; i < 8; ++i)
-        writers.emplace_back([&, i] { fine[i] = save_profiles(path, {ssh_profile("c" + std::to_string(i))}, {}).ok(); });
+        writers.emplace_back(
+            [&, i] { fine[i] = save_profiles(path, {ssh_profile("c" + std::to_string(i))}, {}).ok(); });
     for (auto &writer : writers)
         writer.join();
     for (const bool one : fine)
