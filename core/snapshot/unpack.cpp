@@ -42,7 +42,7 @@ Result<void> extract(const std::string &archive, const std::string &into) {
     Command command;
     // --force-local: a colon in the path is no host. --touch: build tools refuse files of 1970.
     command.argv = {"tar", "--extract", "--force-local", "--no-same-owner", "--no-same-permissions", "--touch",
-                    "--file=" + archive, "--directory=" + into};
+                    std::string{"--file="} + archive, std::string{"--directory="} + into};
     Environment environment = own_environment();
     environment.erase("TAR_OPTIONS");
     environment["LC_ALL"] = "C";
