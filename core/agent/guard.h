@@ -1,0 +1,58 @@
+// The guard of one generation on one node: a process of its own that starts the ranks, and kills their whole trees
+// when the agent says so, when the agent dies, or when the lease ends. It touches no file, so nothing can block it.
+#pragma once
+
+#include "base/clock.h"
+#include "base/process.h"
+#include "base/result.h"
+
+#include <functional>
+#include <optional>
+#include <string>
+#include <sys/types.h>
+#include <vector>
+
+namespace trainctl {
+
+struct GuardedRank {
+    Environment environment; // on top of the common one
+    std::vector<int> cpus;
+};
+
+struct GuardSpec {
+    std::vector<std::string> command;
+    std::string directory;
+    Environment environment;
+    std::vector<GuardedRank> ranks;
+    Instant lease_end;
+};
+
+struct GuardedExit {
+    int local_rank = 0, exit_code = 0, signal = 0;
+    Instant when;
+};
+
+// The agent's side.
+struct Guard {
+    pid_t pid = 0;
+    int control = -1;              // a SOCK_SEQPACKET socket; end of file: the guard is dead
+    std::vector<int> outputs;      // read ends, not blocking: stdout of rank 0, stderr of rank 0, stdout of rank 1, ...
+};
+// Starts `program` ("guard" as its argument): trainctl-agent.
+Result<Guard> start_guard(const std::string &program, const GuardSpec &spec);
+void tell_lease(const Guard &guard, Instant end);
+void tell_signal(const Guard &guard, int signal); // to the rank processes themselves
+void tell_kill(const Guard &guard);
+
+struct GuardNews {
+    std::vector<GuardedExit> exits;
+    bool all_dead = false; // every descendant, whatever it did to get away
+    bool doubtful = false; // something does not die
+    bool gone = false;     // the guard itself is dead: kill by the mark
+};
+GuardNews hear_guard(const Guard &guard);
+
+// The guard's side: `trainctl-agent guard`, with the descriptors that start_guard() passes.
+int run_guard();
+
+} // namespace trainctl

@@ -1,0 +1,47 @@
+// The agents' step: one srun for the life of the attempt, one agent on each node.
+#pragma once
+
+#include "agent/head.h"
+#include "agent/loop.h"
+#include "agent/spawn.h"
+
+#include <functional>
+#include <string>
+#include <sys/types.h>
+#include <vector>
+
+namespace trainctl {
+
+// srun's arguments: one task on each of the plan's nodes, with all that the job has there. Pure.
+std::vector<std::string> step_command(const HeadPlan &plan, const std::string &agent);
+// The job's environment without what would cut the step down or set srun's options. Pure.
+Environment step_environment(Environment environment, const ToolPaths &tools);
+
+class AgentsStep {
+public:
+    struct Calls {
+        std::function<void(const std::string &)> on_line; // srun's own words, and those of the agents
+        std::function<void(const std::string &)> on_end;  // how it ended, with the last lines
+    };
+
+    AgentsStep(Loop &loop, Calls calls);
+    ~AgentsStep();
+
+    Result<void> start(const std::vector<std::string> &command, const Environment &environment);
+    void child_ended(pid_t pid, int status);
+    void terminate(); // srun ends its tasks
+    void kill();
+    bool running() const { return pid_ > 0; }
+
+private:
+    void read_output();
+
+    Loop &loop_;
+    Calls calls_;
+    pid_t pid_ = 0;
+    Fd output_;
+    std::string partial_;
+    std::vector<std::string> last_;
+};
+
+} // namespace trainctl

@@ -1,0 +1,334 @@
+#include "agent/node.h"
+
+#include "agent/lease.h"
+#include "agent/node_checks.h"
+#include "agent/node_connection.h"
+#include "agent/node_generation.h"
+#include "agent/node_setup.h"
+#include "base/files.h"
+#include "base/text.h"
+
+#include <csignal>
+#include <cstdio>
+#include <deque>
+#include <fmt/format.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+namespace trainctl {
+
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr Duration find_head_limit = 5min;        // srun starts us after the head listens; NFS may hide head.json for 60 s
+constexpr Duration progress_pause = 500ms;        // at most two reports a second for progress
+constexpr Duration bye_limit = 8s, look_again = 20ms;
+constexpr std::size_t most_reports_remembered = 64;
+constexpr std::size_t last_lines_budget = 128u << 10; // of one report; escaped it may be six times that
+
+Instant now() { return std::chrono::steady_clock::now(); }
+
+class NodeAgent {
+public:
+    explicit NodeAgent(NodePlan plan)
+        : plan_(std::move(plan)), started_(now()), jumps_(started_),
+          head_(loop_, plan_, {[this] { report(); }, [this](const Order &order) { take(order); }, [this](const std::string &text) { log(text); }}) {}
+
+    int run() {
+        ::prctl(PR_SET_CHILD_SUBREAPER, 1);
+        for (const int number : {SIGPIPE, SIGHUP, SIGINT, SIGUSR1, SIGUSR2})
+            ::signal(number, SIG_IGN);
+        loop_.on_signal(SIGTERM, [this] {
+            // Slurm tells every process of the job; the head says what follows from it.
+            log("SIGTERM");
+            term_ = true;
+            report();
+        });
+        loop_.on_signal(SIGCHLD, [this] { reap(); });
+        head_.start();
+        tick();
+        loop_.run();
+        return exit_code_;
+    }
+
+private:
+    // Never while a guard is alive that nobody waited for: its pid must stay its own. Waiting for all is right, as
+    // the guard is known by its socket, not by its pid.
+    void reap() {
+        int status = 0;
+        for (pid_t pid = 0; (pid = ::waitpid(-1, &status, WNOHANG)) > 0;)
+            if (setup_)
+                setup_->child_ended(pid, status);
+    }
+
+    void log(const std::string &text) {
+        const std::string line = fmt::format("{} {}: {}", utc_text(std::chrono::system_clock::now()), plan_.node, text);
+        if (config_)
+            logs_.write(join_path(config_->logs_dir, "agent.log"), line);
+        else
+            early_log_.push_back(line);
+    }
+
+    void tick() {
+        if (const Duration jump = jumps_.look(now()); jump > 0s)
+            lease_.shift(jump);
+        if (lease_.lost(now()) && !ending_) {
+            log("nothing heard of the head for too long: killing the ranks");
+            end(1);
+        } else if (!lease_.granted() && now() - started_ > find_head_limit) {
+            std::fprintf(stderr, "trainctl-agent: %s: no head found within 5 minutes\n", plan_.node.c_str());
+            end(1);
+        }
+        if (now() - last_report_ >= heartbeat())
+            report();
+        Duration wait = std::min<Duration>(heartbeat(), 1s);
+        if (lease_.granted())
+            wait = std::clamp<Duration>(lease_.left(now()), 1ms, wait);
+        loop_.after(wait, [this] { tick(); });
+    }
+
+    Duration heartbeat() const { return config_ ? Duration{std::chrono::milliseconds{config_->heartbeat_ms}} : 1s; }
+
+    void take(const Order &order) {
+        for (const auto &[sequence, sent] : sent_)
+            if (sequence == order.answers && order.lease_ms > 0)
+                lease_.renew(sent, std::chrono::milliseconds{order.lease_ms});
+        if (generation_ && lease_.granted())
+            generation_->renew(*lease_.end());
+        if (order.config && !config_)
+            begin(*order.config);
+        if (order.seen_generation == current_)
+            seen_exits_ = std::max(seen_exits_, order.seen_exits);
+        if (order.bye)
+            return end(0);
+        if (!config_ || ending_)
+            return;
+        if (order.setup)
+            start_setup();
+        if (order.kill_generation > killed_)
+            kill_up_to(order.kill_generation);
+        if (order.start && order.start->generation > std::max(current_, killed_))
+            start_generation(*order.start);
+        if (generation_ && order.save_generation == current_ && saved_ < current_) {
+            saved_ = current_;
+            generation_->send_signal(order.save_signal);
+        }
+    }
+
+    void begin(const NodeConfig &config) {
+        config_ = config;
+        for (const auto &line : std::exchange(early_log_, {}))
+            logs_.write(join_path(config_->logs_dir, "agent.log"), line);
+        const auto check = check_node(config);
+        note_ = check.note;
+        log(check.note);
+        // Attempts before this one are dead by the protocol; a node that came back may still run their ranks.
+        const auto leftovers = marked_processes([&](const Mark &mark) {
+            return mark.run == config.run && (mark.attempt < config.attempt || (mark.attempt == config.attempt && mark.node == plan_.node));
+        });
+        for (const pid_t pid : leftovers)
+            ::kill(pid, SIGKILL);
+        if (!leftovers.empty())
+            log(fmt::format("killed {} processes that were left of this run", leftovers.size()));
+        if (!check.problem.empty())
+            setup_done({false, check.problem, {}});
+    }
+
+    void start_setup() {
+        if (setup_state_ != SetupState::none)
+            return;
+        Environment base = without_launcher_variables(own_environment());
+        if (trim(config_->setup).empty())
+            return setup_done({true, "", std::move(base)});
+        setup_state_ = SetupState::running;
+        base[mark_variable] = to_string(Mark{config_->run, config_->attempt, 0, plan_.node});
+        base["TRAINCTL_RUN"] = config_->run;
+        base["TRAINCTL_ATTEMPT"] = std::to_string(config_->attempt);
+        base["TRAINCTL_JOB_ID"] = config_->job;
+        base["TRAINCTL_NODE"] = plan_.node;
+        setup_ = std::make_unique<NodeSetup>(
+            loop_, logs_, NodeSetup::Setting{plan_.program, config_->setup, config_->work_dir,
+                                             fmt::format("{}/setup/{}.log", config_->logs_dir, plan_.node), std::move(base),
+                                             [this](const SetupResult &result) { setup_done(result); }});
+        if (const auto started = setup_->start(); !started)
+            setup_done({false, started.error().text(), {}});
+        else
+            report();
+    }
+
+    void setup_done(const SetupResult &result) {
+        setup_state_ = result.ok ? SetupState::ok : SetupState::failed;
+        setup_text_ = result.text;
+        base_ = result.environment;
+        log(result.ok ? "setup is done" : "setup failed: " + result.text);
+        port_ = free_port();
+        report();
+    }
+
+    void start_generation(const StartSpec &spec) {
+        if (!lease_.held(now()) || setup_state_ != SetupState::ok || (generation_ && !generation_->all_dead()))
+            return;
+        current_ = spec.generation;
+        seen_exits_ = 0;
+        generation_ = std::make_unique<NodeGeneration>(
+            loop_, logs_,
+            NodeGeneration::Setting{plan_.program, plan_.node, *config_, base_, *lease_.end(), [this] { changed(); },
+                                    [this](const std::string &text) { log(text); }}, spec);
+        log(fmt::format("starting generation {}: {}", spec.generation, shell_join(spec.command)));
+        if (const auto started = generation_->start(); !started) {
+            log("cannot start the ranks: " + started.error().text());
+            RankExit exit;
+            exit.rank = spec.node_rank * spec.ranks_per_node;
+            exit.node = plan_.node;
+            exit.exit_code = 127;
+            exit.last_lines = {started.error().text()};
+            start_failures_ = {exit};
+            dead_ = current_;
+            generation_.reset();
+        }
+        report();
+    }
+
+    void kill_up_to(int generation) {
+        killed_ = generation;
+        if (generation_ && generation_->number() <= generation && !generation_->all_dead())
+            return generation_->kill();
+        dead_ = std::max(dead_, generation); // never started here, or dead already
+        report();
+    }
+
+    // Something happened on this node: the head hears it now, but for mere progress.
+    void changed() {
+        if (generation_->all_dead() && dead_ < generation_->number()) {
+            dead_ = std::max(generation_->number(), killed_);
+            port_ = free_port();
+            log(fmt::format("generation {} is dead", generation_->number()));
+        }
+        const bool urgent = generation_->exits().size() > reported_exits_ || dead_ > reported_dead_ || generation_->doubtful();
+        if (urgent)
+            return report();
+        if (timer_ == 0)
+            timer_ = loop_.at(std::max(now(), last_report_ + progress_pause), [this] {
+                timer_ = 0;
+                report();
+            });
+    }
+
+    void report() {
+        last_report_ = now();
+        Report out;
+        out.sequence = ++sequence_;
+        out.setup = setup_state_;
+        out.setup_text = setup_text_;
+        out.address = head_.local_address();
+        out.free_port = port_;
+        out.generation = current_;
+        out.dead_generation = dead_;
+        out.term = term_;
+        out.note = note_;
+        const auto &exits = generation_ ? generation_->exits() : start_failures_;
+        out.exits.assign(exits.begin() + static_cast<std::ptrdiff_t>(std::min(seen_exits_, exits.size())), exits.end());
+        std::size_t budget = last_lines_budget;
+        for (auto &exit : out.exits) {
+            std::size_t size = 0;
+            for (const auto &line : exit.last_lines)
+                size += line.size();
+            if (size > budget)
+                exit.last_lines.clear(); // of the first ones there is enough
+            budget -= std::min(budget, size);
+        }
+        if (generation_) {
+            reported_exits_ = exits.size();
+            out.doubtful_generation = generation_->doubtful() && dead_ < current_ ? current_ : 0;
+            out.step = generation_->progress().step;
+            out.loss = generation_->progress().loss;
+            out.rate = generation_->progress().rate;
+        }
+        reported_dead_ = dead_;
+        sent_.emplace_back(out.sequence, last_report_);
+        if (sent_.size() > most_reports_remembered)
+            sent_.pop_front();
+        head_.send(out);
+    }
+
+    void end(int code) {
+        if (std::exchange(ending_, true))
+            return;
+        exit_code_ = code;
+        ending_since_ = now();
+        head_.stop();
+        if (setup_)
+            setup_->kill();
+        if (generation_)
+            generation_->kill();
+        leave();
+    }
+
+    // Daemons of setup go too: nothing of a run outlives its attempt.
+    void leave() {
+        reap();
+        const auto left = descendants_of(::getpid(), list_processes());
+        if (left.empty() || now() - ending_since_ > bye_limit) {
+            if (!left.empty())
+                log(fmt::format("{} processes do not die", left.size()));
+            loop_.stop();
+            return;
+        }
+        // The guard kills its own, and then ends; what is not its own is killed here.
+        if (!generation_ || generation_->all_dead() || now() - ending_since_ > bye_limit / 2)
+            for (const pid_t pid : left)
+                ::kill(pid, SIGKILL);
+        loop_.after(look_again, [this] { leave(); });
+    }
+
+    NodePlan plan_;
+    Loop loop_;
+    LogWriter logs_;
+    Instant started_, last_report_, ending_since_;
+    JumpWatch jumps_;
+    Lease lease_;
+    HeadConnection head_;
+    std::optional<NodeConfig> config_;
+    std::unique_ptr<NodeSetup> setup_;
+    std::unique_ptr<NodeGeneration> generation_;
+    std::vector<RankExit> start_failures_;
+    std::vector<std::string> early_log_;
+    std::deque<std::pair<std::uint64_t, Instant>> sent_;
+    SetupState setup_state_ = SetupState::none;
+    std::string setup_text_, note_;
+    Environment base_;
+    Loop::Timer timer_ = 0;
+    std::uint64_t sequence_ = 0;
+    int current_ = 0, killed_ = 0, dead_ = 0, saved_ = 0, reported_dead_ = 0, port_ = 0, exit_code_ = 0;
+    std::size_t seen_exits_ = 0, reported_exits_ = 0;
+    bool term_ = false, ending_ = false;
+};
+
+} // namespace
+
+int run_node(const NodePlan &plan) { return NodeAgent{plan}.run(); }
+
+int node_main(const std::vector<std::string> &arguments) {
+    NodePlan plan;
+    std::string run_dir;
+    for (std::size_t i = 0; i + 1 < arguments.size(); i += 2) {
+        if (arguments[i] == "--run-dir")
+            run_dir = arguments[i + 1];
+        else if (arguments[i] == "--attempt")
+            plan.attempt = parse_attempt_no(arguments[i + 1]).value_or(AttemptNo{});
+    }
+    plan.node = own_variable("SLURMD_NODENAME");
+    char program[4096];
+    const auto size = ::readlink("/proc/self/exe", program, sizeof program);
+    if (run_dir.empty() || plan.attempt.value < 1 || plan.node.empty() || size <= 0) {
+        std::fputs("trainctl-agent node: wants --run-dir D --attempt N and SLURMD_NODENAME\n", stderr);
+        return 2;
+    }
+    plan.program.assign(program, static_cast<std::size_t>(size));
+    plan.attempt_dir = join_path(run_dir, "attempts/" + to_string(plan.attempt));
+    return run_node(plan);
+}
+
+} // namespace trainctl

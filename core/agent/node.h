@@ -1,0 +1,25 @@
+// The node agent: one on each node for the life of an attempt. Connects to the head, runs setup, starts and watches
+// the ranks of its node through a guard, and beats; kills them by itself when the lease ends.
+#pragma once
+
+#include "base/ids.h"
+
+#include <string>
+#include <vector>
+
+namespace trainctl {
+
+struct NodePlan {
+    std::string attempt_dir; // where head.json is
+    AttemptNo attempt;
+    std::string node;        // as Slurm calls it
+    std::string program;     // trainctl-agent itself
+};
+
+// Until the head says bye (0), or the lease is over or no head was found (1). Called from the main thread.
+int run_node(const NodePlan &plan);
+
+// `trainctl-agent node --run-dir D --attempt N`; the node's name is SLURMD_NODENAME.
+int node_main(const std::vector<std::string> &arguments);
+
+} // namespace trainctl

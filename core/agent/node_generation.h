@@ -1,0 +1,83 @@
+// One generation on one node: the guard with its ranks, their output, their ends.
+#pragma once
+
+#include "agent/guard.h"
+#include "agent/log_writer.h"
+#include "agent/loop.h"
+#include "agent/messages.h"
+#include "agent/processes.h"
+#include "agent/rank_output.h"
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace trainctl {
+
+class NodeGeneration {
+public:
+    struct Setting {
+        std::string program, node;
+        NodeConfig config;
+        Environment base;  // what setup left
+        Instant lease_end;
+        std::function<void()> on_change; // exits, deaths, progress
+        std::function<void(const std::string &)> log;
+    };
+
+    NodeGeneration(Loop &loop, LogWriter &logs, Setting setting, StartSpec spec);
+    ~NodeGeneration();
+
+    Result<void> start();
+    void kill();
+    void send_signal(const std::string &name); // "USR1"
+    void renew(Instant lease_end);
+
+    int number() const { return spec_.generation; }
+    const std::vector<RankExit> &exits() const { return exits_; }
+    bool all_dead() const { return dead_; }
+    bool doubtful() const { return doubtful_; }
+    const ProgressFound &progress() const { return progress_; }
+
+private:
+    struct Stream;
+    struct RankState;
+
+    GuardSpec guard_spec() const;
+    void read_output(std::size_t stream);
+    void read_news();
+    void take_exit(const GuardedExit &exit);
+    void take_line(std::size_t rank, const std::string &line);
+    void close_streams();
+    void guard_gone();
+    void kill_leftovers();
+
+    Loop &loop_;
+    LogWriter &logs_;
+    Setting setting_;
+    StartSpec spec_;
+    ProgressScan scan_;
+    Guard guard_;
+    Instant started_;
+    std::vector<std::unique_ptr<Stream>> streams_;
+    std::vector<std::unique_ptr<RankState>> ranks_;
+    std::vector<RankExit> exits_;
+    ProgressFound progress_;
+    std::string log_path_;
+    Loop::Timer timer_ = 0;
+    Instant gone_since_;
+    bool dead_ = false, doubtful_ = false, first_rank_prints_ = false;
+};
+
+// CPUs for each rank where each can have at least one and the job owns all that we may use; else empty.
+std::vector<std::vector<int>> share_cpus(const std::vector<int> &cpus, int ranks);
+
+// SIGUSR1 for "USR1" and "SIGUSR1"; 0 where there is no such signal.
+int signal_number(const std::string &name);
+
+// `environment` without what belongs to Slurm's step and to MPI launchers: their values are those of the agent's
+// step and wrong for ranks.
+Environment without_launcher_variables(Environment environment);
+
+} // namespace trainctl
