@@ -16,6 +16,7 @@ for group in $groups; do
 done
 
 missing=
+# shellcheck disable=SC2086 # one line for each package
 for package in $(printf '%s\n' $wanted | sort -u); do
     state=$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null || true)
     [ "$state" = installed ] || missing="$missing $package"

@@ -35,7 +35,7 @@ class Home:
     def __init__(self, path=None):
         self.made = path is None
         self.path = path or tempfile.mkdtemp(prefix="tc-e2e-")
-        os.makedirs(self.path, exist_ok=True)
+        os.makedirs(self.path, mode=0o700, exist_ok=True)
         # Nothing of an outer job or sandbox, nor of the user's ssh-agent.
         self.env = {name: value for name, value in os.environ.items()
                     if not name.startswith(("SLURM", "SBATCH", "SRUN", "TRAINCTL", "XDG_", "SSH_"))}
