@@ -1,0 +1,333 @@
+// A head and two node agents as real processes on loopback; a shell script stands for srun.
+#include "agent/head.h"
+#include "agent/processes.h"
+#include "base/files.h"
+#include "base/text.h"
+#include "eventually.h"
+#include "support/temp_dir.h"
+
+#include <csignal>
+#include <fstream>
+#include <sstream>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+using namespace trainctl;
+using namespace std::chrono_literals;
+
+namespace {
+
+constexpr const char *fake_srun = R"(#!/bin/bash
+for word; do case $word in
+  --nodelist=*) nodes=${word#*=} ;;
+  --*) ;;
+  *) break ;;
+esac; shift; done
+i=0
+for node in ${nodes//,/ }; do
+  SLURM_NODEID=$i SLURM_PROCID=$i SLURMD_NODENAME=$node "$@" &
+  echo $! > "$STATE/agent.$node.new" && mv "$STATE/agent.$node.new" "$STATE/agent.$node"
+  i=$((i+1))
+done
+for job in $(jobs -p); do wait $job; done
+exit 0
+)";
+
+std::string slurp(const std::string &path) {
+    std::ifstream in{path};
+    std::stringstream out;
+    out << in.rdbuf();
+    return out.str();
+}
+
+// One attempt: its head in a forked process.
+struct Attempt {
+    explicit Attempt(const std::string &script) {
+        static int count = 0;
+        plan.paths = {dir.path(), {"flow-" + std::to_string(::getpid()) + "-" + std::to_string(++count)}};
+        plan.attempt = {1};
+        plan.job = {77};
+        plan.experiment.resources.nodes = 2;
+        plan.experiment.launch.per_node = 2;
+        plan.experiment.launch.command = {"bash", "-c", script, "rank", "{run}"};
+        plan.experiment.recovery.lease = 10s;
+        plan.experiment.recovery.heartbeat = 1s;
+        plan.experiment.checkpoint.save_time = 20s;
+        plan.experiment.progress.patterns = {R"(step (?P<step>\d+) loss (?P<loss>[0-9.]+))"};
+        plan.nodes = {"n1", "n2"};
+        plan.agent_program = std::string{TRAINCTL_BUILD_DIR} + "/trainctl-agent";
+        plan.tools.srun = dir / "srun";
+        std::ofstream{dir / "srun"} << fake_srun;
+        ::chmod((dir / "srun").c_str(), 0700);
+        REQUIRE(PosixFiles{}.make_dirs(plan.paths.file("work")));
+        REQUIRE(PosixFiles{}.make_dirs(plan.paths.attempt(plan.attempt)));
+    }
+    ~Attempt() {
+        if (head > 0) {
+            ::kill(head, SIGKILL);
+            ::waitpid(head, nullptr, 0);
+        }
+        CHECK(eventually([&] { return marked().empty(); }));
+    }
+    Attempt(const Attempt &) = delete;
+    Attempt &operator=(const Attempt &) = delete;
+
+    void start() {
+        const std::string folder = dir.path();
+        HeadHooks hooks;
+        hooks.write_beat = [folder](const ProgressFile &file) -> Result<void> {
+            if (PosixFiles{}.read(folder + "/no-beats")->has_value())
+                return Error{ErrorKind::io, "the disk is gone", "", ""};
+            return PosixFiles{}.write(folder + "/progress.json", dump_json(to_json(file)));
+        };
+        hooks.superseded = [folder] { return PosixFiles{}.read(folder + "/superseded")->has_value(); };
+        hooks.stop_wished = [folder] { return PosixFiles{}.read(folder + "/stop")->has_value(); };
+        hooks.newest_checkpoint = [folder]() -> std::optional<CheckpointSeen> {
+            const auto text = PosixFiles{}.read(folder + "/checkpoint");
+            if (!text || !*text)
+                return std::nullopt;
+            CheckpointSeen seen;
+            seen.path = "ckpt";
+            seen.step = std::stoll(**text);
+            return seen;
+        };
+        hooks.journal = [folder](const std::string &name, const Json &data) {
+            const auto kept = PosixFiles{}.append(folder + "/journal", name + " " + dump_json(data) + "\n");
+            CHECK(kept.ok());
+        };
+        head = ::fork();
+        REQUIRE(head >= 0);
+        if (head == 0) {
+            ::setenv("STATE", folder.c_str(), 1);
+            ::setenv("SLURM_PROCID", "5", 1);
+            const Outcome outcome = run_head(plan, hooks);
+            std::ofstream{folder + "/outcome.new"} << dump_json(to_json(outcome));
+            ::rename((folder + "/outcome.new").c_str(), (folder + "/outcome").c_str());
+            ::_exit(0);
+        }
+    }
+    Outcome finish() {
+        const bool ended = eventually([&] {
+            if (head > 0 && ::waitpid(head, nullptr, WNOHANG) == head)
+                head = -1;
+            return head < 0;
+        }, 60s);
+        INFO(slurp(plan.paths.attempt_file(plan.attempt, "logs/agent.log")));
+        REQUIRE(ended);
+        const auto outcome = from_json_text<Outcome>(slurp(dir / "outcome"), "outcome");
+        REQUIRE(outcome);
+        CHECK(marked().empty());
+        return *outcome;
+    }
+    std::vector<pid_t> marked() const {
+        return marked_processes([this](const Mark &mark) { return mark.run == plan.paths.run.value; });
+    }
+    std::string work(const std::string &name) const { return slurp(join_path(plan.paths.file("work"), name)); }
+    bool all_up() const {
+        for (const char *rank : {"0", "1", "2", "3"})
+            if (work(std::string{"up."} + rank).empty())
+                return false;
+        return true;
+    }
+    pid_t agent(const std::string &node) const { return std::stoi(slurp(dir / ("agent." + node))); }
+    std::string log(const std::string &node) const {
+        return slurp(plan.paths.attempt_file(plan.attempt, "logs/g01/" + node + ".log"));
+    }
+
+    TempDir dir;
+    HeadPlan plan;
+    pid_t head = 0;
+};
+
+// Ranks that stay, with children that try to.
+const std::string staying = "setsid sleep 2001 & (setsid sleep 2002 &); echo x > up.$RANK; ";
+
+} // namespace
+
+TEST_CASE("flow: ranks run to their end with the environment they need and no other") {
+    Attempt it{"env -0 > env.$RANK; echo step $((RANK + 1)) loss 0.5; echo to stderr >&2; [ $1 ] && echo run $1"};
+    it.plan.experiment.environment.setup = "export FROM_SETUP=$'two\\nlines'; f() { echo hi; }; export -f f; echo setting up \\";
+    it.plan.experiment.environment.env = {{"NAMED", "{run}/{attempt}"}};
+    it.plan.secrets = {{"TOKEN", "hunter2"}};
+    it.plan.experiment.checkpoint.resume_args = {"--resume", "{checkpoint}"};
+    CheckpointSeen seen;
+    seen.path = "/ckpt/step-9";
+    seen.step = 9;
+    it.plan.resume_from = seen;
+    it.start();
+    const auto outcome = it.finish();
+    CHECK(outcome.kind == OutcomeKind::finished);
+    CHECK(outcome.exit_code == 0);
+    CHECK(outcome.ranks_dead);
+    CHECK(outcome.last_step == 1);
+    CHECK(outcome.resumed_step == 9);
+    std::string master;
+    for (int rank = 0; rank < 4; ++rank) {
+        CAPTURE(rank);
+        Environment environment;
+        for (const auto &variable : split(it.work("env." + std::to_string(rank)), '\0'))
+            if (const auto at = variable.find('='); at != std::string::npos)
+                environment[variable.substr(0, at)] = variable.substr(at + 1);
+        CHECK(environment["RANK"] == std::to_string(rank));
+        CHECK(environment["LOCAL_RANK"] == std::to_string(rank % 2));
+        CHECK(environment["NODE_RANK"] == std::to_string(rank / 2));
+        CHECK(environment["WORLD_SIZE"] == "4");
+        CHECK(environment["LOCAL_WORLD_SIZE"] == "2");
+        CHECK(environment["FROM_SETUP"] == "two\nlines");
+        CHECK(environment["BASH_FUNC_f%%"].find("echo hi") != std::string::npos);
+        CHECK(environment["NAMED"] == it.plan.paths.run.value + "/1");
+        CHECK(environment["TOKEN"] == "hunter2");
+        CHECK(environment["TRAINCTL_RESUME_FROM"] == "/ckpt/step-9");
+        CHECK(environment["TRAINCTL_JOB_ID"] == "77");
+        CHECK(std::stoi("0" + environment["MASTER_PORT"]) > 0);
+        if (rank == 0)
+            master = environment["MASTER_ADDR"] + environment["MASTER_PORT"];
+        CHECK(environment["MASTER_ADDR"] + environment["MASTER_PORT"] == master);
+        for (const auto &[name, value] : environment)
+            CHECK(!starts_with(name, "SLURM"));
+    }
+    CHECK(it.log("n1").find("[r0] run flow-") != std::string::npos);
+    CHECK(it.log("n2").find("[r3] to stderr") != std::string::npos);
+    CHECK(slurp(it.plan.paths.attempt_file({1}, "logs/setup/n1.log")).find("setting up") != std::string::npos);
+    for (const char *file : {"logs/agent.log", "head.json"})
+        CHECK(slurp(it.plan.paths.attempt_file({1}, file)).find("hunter2") == std::string::npos);
+    CHECK(slurp(it.dir / "journal").find("hunter2") == std::string::npos);
+    struct stat info{};
+    REQUIRE(::stat(it.plan.paths.attempt_file({1}, "head.json").c_str(), &info) == 0);
+    CHECK((info.st_mode & 0777) == 0600);
+}
+
+TEST_CASE("flow: a rank that crashes ends all of them, grandchildren too, and its words are kept") {
+    Attempt it{staying + "if [ $RANK = 2 ]; then while [ ! -e go ]; do sleep 0.05; done; "
+                         "printf 'Traceback (most recent call last):\\nValueError: no\\n' >&2; exit 7; fi; sleep 2003"};
+    it.start();
+    REQUIRE(eventually([&] { return it.all_up(); }));
+    CHECK(it.marked().size() >= 12);
+    std::ofstream{join_path(it.plan.paths.file("work"), "go")};
+    const auto outcome = it.finish();
+    CHECK(outcome.kind == OutcomeKind::rank_failed);
+    CHECK(outcome.exit_code == 7);
+    CHECK(outcome.ranks_dead);
+    REQUIRE(outcome.first);
+    CHECK(outcome.first->rank == 2);
+    CHECK(outcome.first->node == "n2");
+    REQUIRE(!outcome.first->last_lines.empty());
+    CHECK(outcome.first->last_lines.back() == "ValueError: no");
+}
+
+TEST_CASE("flow: SIGTERM at the head and everywhere") {
+    Attempt it{staying + "sleep 2004"};
+    it.start();
+    REQUIRE(eventually([&] { return it.all_up(); }));
+    for (const pid_t pid : it.marked())
+        ::kill(pid, SIGTERM);
+    ::kill(it.agent("n1"), SIGTERM);
+    ::kill(it.agent("n2"), SIGTERM);
+    ::kill(it.head, SIGTERM);
+    const auto outcome = it.finish();
+    CHECK(outcome.kind == OutcomeKind::terminated);
+    CHECK(outcome.ranks_dead);
+    CHECK(!outcome.signals.empty());
+}
+
+TEST_CASE("flow: the early signal has the ranks save") {
+    Attempt it{staying + "trap 'echo 12 > ../../../checkpoint; exit 0' USR1; while :; do sleep 0.05; done"};
+    it.plan.experiment.checkpoint.save_signal = "USR1";
+    it.start();
+    REQUIRE(eventually([&] { return it.all_up(); }));
+    ::kill(it.head, SIGUSR1);
+    const auto outcome = it.finish();
+    CHECK(outcome.kind == OutcomeKind::time_limit);
+    CHECK(it.dir.path().size() > 0);
+    CHECK(slurp(it.dir / "checkpoint") == "12\n");
+    CHECK(slurp(it.dir / "journal").find("save_asked") != std::string::npos);
+}
+
+TEST_CASE("flow: a wish to stop is seen at the doorbell") {
+    Attempt it{staying + "sleep 2005"};
+    it.plan.experiment.recovery.heartbeat = 5s;
+    it.start();
+    REQUIRE(eventually([&] { return it.all_up(); }));
+    std::ofstream{it.dir / "stop"};
+    ::kill(it.head, SIGUSR2);
+    CHECK(it.finish().kind == OutcomeKind::stopped);
+}
+
+TEST_CASE("flow: a setup that fails tells why") {
+    Attempt it{"echo never > started"};
+    it.plan.experiment.environment.setup = "echo no such module >&2; false";
+    it.start();
+    const auto outcome = it.finish();
+    CHECK(outcome.kind == OutcomeKind::setup_failed);
+    CHECK(outcome.text.find("no such module") != std::string::npos);
+    CHECK(outcome.text.find("exit code 1") != std::string::npos);
+    CHECK(it.work("started").empty());
+}
+
+TEST_CASE("flow: kill -9 of a node agent, of a guard") {
+    for (const bool guard : {false, true}) {
+        CAPTURE(guard);
+        Attempt it{staying + "sleep 2006"};
+        it.start();
+        REQUIRE(eventually([&] { return it.all_up(); }));
+        pid_t target = it.agent("n2");
+        if (guard) {
+            for (const auto &process : list_processes())
+                if (process.parent == it.agent("n2"))
+                    target = process.pid;
+            REQUIRE(target != it.agent("n2"));
+        }
+        ::kill(target, SIGKILL);
+        const auto outcome = it.finish();
+        CHECK(outcome.kind == (guard ? OutcomeKind::rank_failed : OutcomeKind::node_lost));
+        CHECK(outcome.ranks_dead == guard);
+        if (!guard)
+            CHECK(outcome.suspect_nodes == std::vector<std::string>{"n2"});
+    }
+}
+
+TEST_CASE("flow: kill -9 of the head: the agents kill the ranks when the lease is over") {
+    Attempt it{staying + "sleep 2007"};
+    it.plan.experiment.recovery.lease = 4s;
+    it.start();
+    REQUIRE(eventually([&] { return it.all_up(); }));
+    const auto killed = std::chrono::steady_clock::now();
+    ::kill(it.head, SIGKILL);
+    ::waitpid(it.head, nullptr, 0);
+    it.head = -1;
+    CHECK(eventually([&] { return it.marked().empty(); }));
+    CHECK(std::chrono::steady_clock::now() - killed < 10s);
+    CHECK(eventually([&] { return ::kill(it.agent("n1"), 0) != 0 && ::kill(it.agent("n2"), 0) != 0; }));
+}
+
+TEST_CASE("flow: a head that can't write its beat, or was superseded, stops training") {
+    for (const char *file : {"no-beats", "superseded"}) {
+        CAPTURE(file);
+        Attempt it{staying + "sleep 2008"};
+        it.plan.experiment.recovery.lease = 4s;
+        it.start();
+        REQUIRE(eventually([&] { return it.all_up(); }));
+        std::ofstream{it.dir / file};
+        const auto outcome = it.finish();
+        CHECK(outcome.kind == OutcomeKind::lease_lost);
+    }
+}
+
+TEST_CASE("flow: output without end and without newlines keeps nobody from ending") {
+    Attempt it{"head -c 20000000 /dev/zero | tr '\\0' x; echo; echo done $RANK"};
+    it.start();
+    CHECK(it.finish().kind == OutcomeKind::finished);
+    CHECK(it.log("n2").find("[r3] done 3") != std::string::npos);
+    CHECK(it.log("n2").size() < 100000);
+}
+
+TEST_CASE("flow: srun that fails at once is told in its own words") {
+    Attempt it{"true"};
+    std::ofstream{it.dir / "srun"} << "#!/bin/sh\necho 'srun: error: Unable to create step: Invalid account' >&2; exit 1\n";
+    it.start();
+    const auto outcome = it.finish();
+    CHECK(outcome.kind == OutcomeKind::setup_failed);
+    CHECK(outcome.text.find("Invalid account") != std::string::npos);
+    CHECK(outcome.ranks_dead);
+}
