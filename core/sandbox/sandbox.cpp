@@ -98,7 +98,8 @@ Result<std::map<std::string, std::string>> slurm_nodes(const SandboxLayout &layo
 }
 
 bool node_serves(const std::string &state) {
-    return state == "idle" || state == "mixed" || state == "allocated" || state == "completing" || state == "allocated+";
+    constexpr std::array serving = {"idle", "mixed", "allocated", "completing", "planned", "reserved"};
+    return std::find(serving.begin(), serving.end(), state) != serving.end();
 }
 
 bool SandboxStatus::running() const { return processes > 0; }

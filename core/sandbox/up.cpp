@@ -1,19 +1,12 @@
 #include "sandbox/sandbox.h"
 
 #include "base/files.h"
-#include "base/hash.h"
 #include "base/text.h"
+#include "sandbox/prepare.h"
 #include "sandbox/state_lock.h"
 
 #include <algorithm>
-#include <arpa/inet.h>
-#include <cerrno>
-#include <fcntl.h>
 #include <fmt/format.h>
-#include <netinet/in.h>
-#include <random>
-#include <sys/socket.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 namespace trainctl {
@@ -26,58 +19,6 @@ constexpr std::size_t log_lines_quoted = 8;
 constexpr auto poll_pause = std::chrono::milliseconds{25};
 constexpr const char *daemon_path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-bool can_bind(int port) {
-    const int fd = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    const int on = 1; // connections of the daemon before it, in TIME_WAIT, don't take the port
-    ::setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-    sockaddr_in address{};
-    address.sin_family = AF_INET;
-    address.sin_port = htons(static_cast<std::uint16_t>(port));
-    const bool bound = ::bind(fd, reinterpret_cast<const sockaddr *>(&address), sizeof address) == 0;
-    ::close(fd);
-    return bound;
-}
-
-Result<SandboxPorts> free_ports(int nodes) {
-    std::vector<int> found;
-    const auto taken = read_listening_ports();
-    for (const int port : port_candidates(std::random_device{}(), 8 * (nodes + 2)))
-        if (found.size() < static_cast<std::size_t>(nodes) + 2 && !taken.contains(port) && can_bind(port))
-            found.push_back(port);
-    return choose_ports(found, nodes);
-}
-
-Result<void> private_folder(const std::string &path, unsigned uid) {
-    if (::mkdir(path.c_str(), 0700) != 0 && errno != EEXIST)
-        return errno_error(errno, "cannot make the folder", path);
-    struct stat info {};
-    // Under /tmp somebody else could have made it before us.
-    if (::lstat(path.c_str(), &info) != 0 || !S_ISDIR(info.st_mode) || info.st_uid != uid || (info.st_mode & 077) != 0)
-        return Error{ErrorKind::denied, "this must be a folder of yours alone (mode 0700)", path, "choose another --state"};
-    return {};
-}
-
-Result<void> run_quietly(const std::vector<std::string> &argv, const std::string &where) {
-    const auto result = run_command({.argv = argv, .input = "", .deadline = std::chrono::seconds{20}});
-    if (!result)
-        return result.error();
-    if (!result->ok())
-        return Error{ErrorKind::io, argv[0] + " failed: " + std::string{trim(result->err)}, where, ""};
-    return {};
-}
-
-// A Slurm that is starting reads its files: the same bytes are not written again.
-Result<void> put_file(const std::string &path, const std::string &text, mode_t mode = 0600) {
-    PosixFiles files;
-    const auto old = files.read(path);
-    if (!old || *old != text)
-        if (auto written = files.write(path, text); !written)
-            return written;
-    if (::chmod(path.c_str(), mode) != 0)
-        return errno_error(errno, "cannot set the mode", path);
-    return {};
-}
-
 class Starter {
 public:
     explicit Starter(const UpRequest &request) : request_(request), begun_(std::chrono::steady_clock::now()) {}
@@ -86,9 +27,6 @@ public:
 
 private:
     Result<void> choose_spec();
-    Result<void> make_folders();
-    Result<void> make_keys();
-    Result<void> write_files();
     Result<void> register_profiles();
     Result<bool> start_parts();
     Result<bool> wait_for_parts(std::vector<SandboxPart> waiting);
@@ -140,7 +78,7 @@ Result<void> Starter::choose_spec() {
             return good;
         // The record comes first: from now on everything here is ours to repair or to remove.
         config_.ports.slurmd.resize(static_cast<std::size_t>(config_.spec.nodes));
-        return put_file(config_.layout.record(), dump_json(sandbox_record(config_.spec, config_.ports), 2) + "\n");
+        return put_sandbox_file(config_.layout.record(), dump_json(sandbox_record(config_.spec, config_.ports), 2) + "\n", 0600);
     }
     auto record = parse_sandbox_record(**text, config_.layout.record());
     if (!record)
@@ -158,72 +96,6 @@ Result<void> Starter::choose_spec() {
     return {};
 }
 
-Result<void> Starter::make_folders() {
-    if (auto made = private_folder(config_.layout.sockets, config_.user.uid); !made)
-        return made;
-    std::vector<std::string> folders{config_.layout.sockets + "/spool"};
-    for (const char *name : {"etc", "ssh", "log", "slurmctld", "gpu", "root"})
-        folders.push_back(config_.layout.file(name));
-    for (int i = 1; i <= config_.spec.nodes; ++i)
-        folders.push_back(config_.layout.spool(node_name(i)));
-    for (const auto &folder : folders)
-        if (::mkdir(folder.c_str(), 0700) != 0 && errno != EEXIST)
-            return errno_error(errno, "cannot make the folder", folder);
-    // sshd of root locks itself into this folder before it knows who calls; Debian's service makes it at boot.
-    if (config_.user.uid == 0)
-        ::mkdir("/run/sshd", 0755);
-    for (int i = 0; i < config_.spec.gpus_per_node; ++i) {
-        const auto path = config_.layout.file(fmt::format("gpu/nvidia{}", i));
-        const int fd = ::open(path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
-        if (fd < 0)
-            return errno_error(errno, "cannot make", path);
-        ::close(fd);
-    }
-    return {};
-}
-
-Result<void> Starter::make_keys() {
-    const auto &layout = config_.layout;
-    const auto munge_key = layout.file("etc/munge.key");
-    if (auto key = files_.read(munge_key); !key || !*key)
-        if (auto put = put_file(munge_key, random_hex(64), 0400); !put)
-            return put;
-    for (const char *name : {"ssh/host_key", "ssh/user_key"}) {
-        const auto path = layout.file(name);
-        if (::access((path + ".pub").c_str(), R_OK) == 0 && ::access(path.c_str(), R_OK) == 0)
-            continue;
-        ::unlink(path.c_str());
-        if (auto made = run_quietly({"ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "trainctl-sandbox", "-f", path}, path); !made)
-            return made;
-    }
-    const auto user_key = files_.read(layout.file("ssh/user_key.pub"));
-    if (!user_key)
-        return user_key.error();
-    return put_file(layout.file("ssh/authorized_keys"), user_key->value_or(""));
-}
-
-Result<void> Starter::write_files() {
-    const auto &layout = config_.layout;
-    const auto host_key = files_.read(layout.file("ssh/host_key.pub"));
-    if (!host_key)
-        return host_key.error();
-    struct File {
-        std::string path, text;
-        mode_t mode;
-    };
-    const std::vector<File> all{{layout.slurm_conf(), slurm_conf_text(config_), 0644},
-                                {layout.file("etc/gres.conf"), gres_conf_text(config_), 0644},
-                                {layout.file("etc/task_prolog"), task_prolog_text(config_), 0755},
-                                {layout.sshd_config(), sshd_config_text(config_), 0600},
-                                {layout.ssh_config(), ssh_config_text(config_), 0600},
-                                {layout.file("ssh/known_hosts"), known_hosts_text(config_, host_key->value_or("")), 0600},
-                                {layout.record(), dump_json(sandbox_record(config_.spec, config_.ports), 2) + "\n", 0600}};
-    for (const auto &file : all)
-        if (auto put = put_file(file.path, file.text, file.mode); !put)
-            return put;
-    return {};
-}
-
 // False where a port was taken from under us.
 Result<bool> Starter::start_parts() {
     auto processes = read_processes(config_.layout);
@@ -236,13 +108,13 @@ Result<bool> Starter::start_parts() {
         // Every part knows every port: with new ones all start anew. Jobs of a cluster that was up are lost.
         if (auto killed = kill_processes(config_.layout); !killed)
             return killed.error();
-        auto ports = free_ports(config_.spec.nodes);
+        auto ports = free_sandbox_ports(config_.spec.nodes);
         if (!ports)
             return ports.error();
         config_.ports = *ports;
         processes.clear();
     }
-    if (auto written = write_files(); !written)
+    if (auto written = write_sandbox_config(config_); !written)
         return written.error();
 
     Environment environment{{"PATH", daemon_path},  {"HOME", own_variable("HOME", "/")}, {"USER", config_.user.name},
@@ -391,9 +263,8 @@ Result<UpReport> Starter::run() {
     begun_ = std::chrono::steady_clock::now();
     if (auto chosen = choose_spec(); !chosen)
         return chosen.error();
-    for (const auto step : {&Starter::make_folders, &Starter::make_keys})
-        if (auto done = (this->*step)(); !done)
-            return done.error();
+    if (auto made = make_sandbox_files(config_); !made)
+        return made.error();
     for (int tries = 1;; ++tries) {
         auto started = start_parts();
         if (!started)
