@@ -1,41 +1,29 @@
 // trainctl version: which trainctl this is, and which agent it brings.
+#include "agent_file.h"
 #include "command.h"
 
-#include "base/files.h"
-#include "base/hash.h"
 #include "base/json.h"
 
 #include <fmt/format.h>
 #include <memory>
-#include <optional>
-#include <unistd.h>
 
 namespace trainctl {
 
 namespace {
 
-std::string own_folder() {
-    char path[4096];
-    const auto n = ::readlink("/proc/self/exe", path, sizeof path);
-    return n > 0 ? parent_path({path, static_cast<std::size_t>(n)}) : ".";
-}
-
 int show_version(bool as_json) {
-    const std::string agent = own_folder() + "/trainctl-agent";
-    const auto content = PosixFiles{}.read(agent);
-    const bool there = content && *content;
-    const std::string hash = there ? sha256_hex(**content) : "";
+    const auto agent = find_agent();
     if (as_json) {
         print(dump_json({{"format", 1},
                          {"version", TRAINCTL_VERSION},
-                         {"agent", there ? Json{{"path", agent}, {"sha256", hash}} : Json(nullptr)}},
+                         {"agent", agent ? Json{{"path", agent->path}, {"sha256", agent->sha256}} : Json(nullptr)}},
                         2) +
               "\n");
         return exit_ok;
     }
     print(fmt::format("trainctl {}\n", TRAINCTL_VERSION));
-    print(there ? fmt::format("agent    {} (sha256 {})\n", agent, hash.substr(0, 16))
-                : fmt::format("agent    none at {}\n", agent));
+    print(agent ? fmt::format("agent    {} ({})\n", agent->path, agent->name)
+                : fmt::format("agent    none at {}\n", agent_path()));
     return exit_ok;
 }
 
