@@ -1,6 +1,8 @@
 // trainctl-agent: what runs inside the job. Its subcommands are for trainctl itself, not for people.
+#include "agent/attempt_process.h"
 #include "agent/guard.h"
 #include "agent/node.h"
+#include "desk/desk.h"
 
 #include <cstdio>
 #include <string_view>
@@ -34,6 +36,8 @@ struct Subcommand {
 };
 
 constexpr Subcommand subcommands[] = {
+    {"run", [](const Arguments &arguments) -> int { attempt_main(arguments); }},
+    {"desk", [](const Arguments &) { return desk_main(); }},
     {"node", [](const Arguments &arguments) { return node_main(arguments); }},
     {"guard", [](const Arguments &) { return run_guard(); }},
     {"environment", print_environment},

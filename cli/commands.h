@@ -8,10 +8,20 @@
 
 namespace trainctl {
 
+void add_submit(CLI::App &app, Invocation &invocation);
+void add_logs(CLI::App &app, Invocation &invocation);
+void add_stop(CLI::App &app, Invocation &invocation);
+void add_cancel(CLI::App &app, Invocation &invocation);
+void add_resume(CLI::App &app, Invocation &invocation);
 void add_sandbox(CLI::App &app, Invocation &invocation);
 void add_version(CLI::App &app, Invocation &invocation);
 
 inline constexpr std::array commands = {
+    add_submit,
+    add_logs,
+    add_stop,
+    add_cancel,
+    add_resume,
     add_sandbox,
     add_version,
 };

@@ -39,6 +39,7 @@ HeadConfig machine_config(const HeadPlan &plan) {
     config.needed = plan.experiment.resources.nodes;
     config.ranks_per_node = node_config(plan).ranks_per_node;
     config.lease = plan.experiment.recovery.lease;
+    config.lease_from = plan.lease_from;
     config.heartbeat = plan.experiment.recovery.heartbeat;
     config.save_time = plan.experiment.checkpoint.save_time;
     config.save_signal = plan.experiment.checkpoint.save_signal;

@@ -35,6 +35,7 @@ struct HeadPlan {
     std::optional<CheckpointSeen> resume_from;
     std::optional<std::chrono::seconds> time_left; // to the job's time limit, when run_head is called
     std::string agent_program;        // what srun starts; empty: this very program
+    std::optional<Instant> lease_from; // the START of the last check that the attempt is ours; nothing: now
 };
 
 // What the head needs of the run's protocol. All but `superseded` may block on a hanging file system: they are

@@ -16,7 +16,7 @@ constexpr Duration kill_limit = 10s;
 // A TERM of Slurm's reaches all processes within 10 ms on a quiet machine.
 constexpr Duration term_window = 2s;
 // Slurm sends SIGKILL after KillWait, 30 s by default: the facts must be written before.
-constexpr Duration term_grace = 20s, term_grace_without_save = 5s;
+constexpr Duration term_grace = 20s, term_grace_without_save = 3s;
 // Before the limit, for killing and writing.
 constexpr Duration limit_margin = 10s;
 // For looking what the newest checkpoint is before a save is asked for.
@@ -50,7 +50,7 @@ HeadMachine::HeadMachine(HeadConfig config, Instant now)
         state.heard = state.closed_at = now;
     }
     // Whoever claimed this attempt wrote that down just now; without a first beat we must not train either.
-    lease_.renew(now, config_.lease);
+    lease_.renew(config_.lease_from.value_or(now), config_.lease);
 }
 
 std::vector<HeadAction> HeadMachine::step(const HeadInput &input, Instant now) {
@@ -80,6 +80,8 @@ std::optional<Instant> HeadMachine::wake_at() const {
 void HeadMachine::shift(Duration by) {
     deadline_ += by;
     lease_.shift(by);
+    if (config_.limit)
+        *config_.limit += by; // Slurm does not count it either
     for (auto &[name, node] : nodes_) {
         node.heard += by;
         node.closed_at += by;
@@ -167,8 +169,9 @@ void HeadMachine::take_exit(const RankExited &in, Instant now, Actions &out) {
     exits_.emplace(in.exit.rank, in.exit);
     if (ended_well(in.exit))
         return;
-    // Those that we killed ourselves died later than the one that made us.
-    if (!first_ || in.exit.at_s < first_->at_s)
+    // Those that we killed ourselves are no failures, and died later than the one that made us.
+    const bool ours = phase_ == HeadPhase::killing && in.exit.signal == 9;
+    if (first_ ? in.exit.at_s < first_->at_s : !ours)
         first_ = in.exit;
     if (in.exit.exit_code == do_not_restart_code)
         exit_93_ = true;

@@ -55,6 +55,7 @@ struct HeadConfig {
     std::string save_signal;
     std::optional<std::int64_t> total_steps;
     std::optional<Instant> limit; // the job's time limit
+    std::optional<Instant> lease_from; // since when the attempt is known to be ours; nothing: now
 };
 
 enum class HeadPhase { starting, setup, training, saving, killing, ended };

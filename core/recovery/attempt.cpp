@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <fmt/format.h>
+#include <memory>
 
 namespace trainctl {
 
@@ -21,7 +22,7 @@ void make_next(World &world, const AttemptJob &job, const MakeRequest &request) 
         job.journal("standby_made", made->job ? name + " is job " + to_string(*made->job) : name);
 }
 
-class Life {
+class Life : public std::enable_shared_from_this<Life> {
 public:
     Life(World &world, const AttemptJob &job) : world_(world), job_(job) {}
 
@@ -41,20 +42,22 @@ public:
         if (const auto end = end_before_training(*run))
             return end_here(*end);
         // The first beat is also the last check before ranks exist.
+        const Instant checked = world_.clock.now();
         auto ours = beat(ProgressFile{});
         if (!ours || !*ours)
             return ours ? leave("the attempt was closed before it began") : trouble("beat", ours.error());
         exclude_ = excluded(*run);
         if (job_.standby)
             job_.in_background([&world = world_, &job = job_, request = next_request(job_.me.job)] { make_next(world, job, request); });
-        return finish(train(hooks()));
+        return finish(train(hooks(checked)));
     }
 
 private:
-    TrainHooks hooks() {
-        return {[this](const ProgressFile &progress) { return beat(progress); },
-                [this] {
-                    auto wishes = world_.files.list(job_.paths.file("control"));
+    TrainHooks hooks(Instant checked) {
+        return {checked,
+                [self = shared_from_this()](const ProgressFile &progress) { return self->beat(progress); },
+                [self = shared_from_this()] {
+                    auto wishes = self->world_.files.list(self->job_.paths.file("control"));
                     return wishes && std::find(wishes->begin(), wishes->end(), "stop") != wishes->end();
                 }};
     }
@@ -74,6 +77,12 @@ private:
         auto claims = read_claims(world_.files, job_.paths, job_.me.no);
         if (!claims || std::any_of(claims->begin(), claims->end(), [&](const Claim &claim) { return claim.id == job_.me.job; }))
             return exit_go_on;
+        // Nobody ever claimed it: closed, so that this cancellation is not read as the user's wish to stop.
+        if (claims->empty()) {
+            const Claim seal{JobId{}, 0, job_.me.host, world_.who, unix_seconds(world_.clock.wall())};
+            if (auto sealed = publish_record_file(world_.files, file(claim_slot(0)), seal); !sealed)
+                note("error", sealed.error().text());
+        }
         // Ends as CANCELLED and not as COMPLETED: it did no work. Failing to say so harms nothing.
         if (auto cancelled = world_.scheduler.cancel({job_.me.job}); !cancelled)
             note("cancel_failed", cancelled.error().text());
@@ -203,6 +212,8 @@ private:
 
     void write_outcome(Outcome outcome) {
         outcome.written = unix_seconds(world_.clock.wall());
+        outcome.job = job_.me.job;
+        outcome.restarts = job_.me.restarts;
         if (auto written = write_record_file(world_.files, file("outcome.json"), outcome); !written)
             note("error", written.error().text());
     }
@@ -252,6 +263,6 @@ private:
 
 } // namespace
 
-int run_attempt(World &world, const AttemptJob &job, const Train &train) { return Life{world, job}.run(train); }
+int run_attempt(World &world, const AttemptJob &job, const Train &train) { return std::make_shared<Life>(world, job)->run(train); }
 
 } // namespace trainctl

@@ -9,8 +9,9 @@
 
 namespace trainctl {
 
-// What training may call; both from any thread.
+// What training may call, from any thread but one at a time. They keep what they use alive.
 struct TrainHooks {
+    Instant checked; // the START of the last check that the attempt is ours: a lease counts from here
     // Writes progress.json and then asks whether the attempt is still ours. False: kill the ranks, at once.
     // Ranks may live until a lease after the START of the last call that returned true.
     std::function<Result<bool>(const ProgressFile &)> beat;

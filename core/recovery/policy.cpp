@@ -28,6 +28,9 @@ const char *cause_of(OutcomeKind kind) {
 bool is_standby(const AttemptView &attempt) { return !attempt.intents.empty() && attempt.intents.back().after.has_value(); }
 
 const char *cause_of_cancel(const AttemptView &attempt, const JobSighting &job, std::uint32_t own_uid) {
+    // A job that must not train cancels itself, and nobody needs a standby of an attempt that goes on.
+    if (job.cancelled_by == own_uid && !attempt.owner() && (attempt.sealed() || is_standby(attempt)))
+        return cause::standby_unneeded;
     if (job.cancelled_by)
         return *job.cancelled_by == own_uid          ? cause::cancelled_by_user
                : attempt.owner() ? cause::cancelled_by_other : cause::launch_failed;
@@ -158,6 +161,9 @@ NextStep decide_next(const Recovery &recovery, const RunView &run) {
     const auto never_ran = [](const std::string &why) { return why.empty() || why == cause::standby_unneeded; };
     while (never_ran(cause_of(*last)) && last->no.value > 1)
         last = run.find(AttemptNo{last->no.value - 1});
+    const Tally sum = tally(run);
+    if (last->no <= run.forgiven && !run.stop_wished) // the user resumed it, whatever its end was
+        return GoOn{{sum.exclude.begin(), sum.exclude.end()}};
     const auto why = cause_of(*last);
     if (why == cause::finished)
         return EndRun{EndKind::finished, "every rank ended with 0"};
@@ -167,7 +173,6 @@ NextStep decide_next(const Recovery &recovery, const RunView &run) {
         return EndRun{EndKind::stopped, cause::stopped};
     if (why == cause::do_not_restart)
         return EndRun{EndKind::failed, "the training ended with exit code 93: do not restart"};
-    const Tally sum = tally(run);
     if (sum.no_progress >= recovery.no_progress_max)
         return EndRun{EndKind::failed, fmt::format("{} attempts in a row without a newer checkpoint (recovery.no_progress_max)"
                                                    "; the last one: {}{}", sum.no_progress, why, last_words(*last))};

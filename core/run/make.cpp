@@ -51,8 +51,8 @@ MakeStep next_make_step(const AttemptView &attempt, const MakeKnowledge &known, 
     if (attempt.intents.empty())
         return PublishIntent{0};
     if (attempt.rejected) {
-        const bool mine = attempt.intents.back().token == known.mine;
-        if (mine || !known.retry_rejected)
+        const bool tried = !known.mine.empty(); // once a call, or two makers would go on for ever
+        if (tried || !known.retry_rejected)
             return MakeDone{{MadeKind::rejected, std::nullopt, *attempt.rejected}};
         return PublishIntent{attempt.intents.size()};
     }

@@ -104,6 +104,7 @@ template <class A, class R> void fields(A &a, R &r, const Outcome *) {
     a("first", r.first), a("suspect_nodes", r.suspect_nodes), a("signals", r.signals);
     a("checkpoint", r.checkpoint), a("checkpoint_step", r.checkpoint_step), a("last_step", r.last_step);
     a("resumed_step", r.resumed_step), a("written", r.written), a("training_s", r.training_s), a("setup_s", r.setup_s);
+    a("job", r.job), a("restarts", r.restarts);
 }
 template <class A, class R> void fields(A &a, R &r, const Verdict *) {
     a("cause", r.cause), a("text", r.text), a("slurm_state", r.slurm_state), a("slurm_reason", r.slurm_reason);

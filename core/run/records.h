@@ -123,6 +123,8 @@ struct Outcome {
     std::optional<std::int64_t> checkpoint_step, last_step, resumed_step;
     std::int64_t written = 0;
     std::int64_t training_s = 0, setup_s = 0;
+    JobId job;                    // whose head wrote it, and which of its starts: a requeued job starts anew
+    int restarts = 0;
 };
 
 // attempts/NNN/verdict.json: why the attempt ended, by its successor or the reconciler; written once.

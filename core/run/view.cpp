@@ -81,6 +81,10 @@ Result<AttemptView> look_at_attempt(Files &files, const RunPaths &paths, Attempt
                         read_into(files, join_path(folder, "verdict.json"), view.verdict)})
         if (!result)
             return result.error();
+    // A job that a site requeued after its outcome trains again: what its earlier start wrote says nothing about now.
+    if (const auto owner = view.owner(); owner && view.outcome && view.outcome->job.value != 0 &&
+                                         (view.outcome->job != owner->id || view.outcome->restarts != owner->restarts))
+        view.outcome.reset();
     return view;
 }
 

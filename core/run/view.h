@@ -14,7 +14,7 @@ struct AttemptView {
     std::optional<JobFile> job;
     std::vector<Claim> claims;         // the last one counts
     std::optional<ProgressFile> progress;
-    std::optional<Outcome> outcome;
+    std::optional<Outcome> outcome;    // of the owner; not what an earlier start of its job left
     std::optional<Verdict> verdict;
 
     bool sealed() const { return !claims.empty() && claims.back().is_seal(); }

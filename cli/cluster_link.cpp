@@ -1,0 +1,175 @@
+#include "cluster_link.h"
+
+#include "agent_file.h"
+#include "base/hash.h"
+#include "base/text.h"
+#include "desk/wire.h"
+#include "remote/ssh_transport.h"
+#include "remote/upload.h"
+#include "run_cache.h"
+
+#include <atomic>
+#include <csignal>
+#include <fmt/format.h>
+#include <fstream>
+
+namespace trainctl {
+
+namespace {
+
+std::atomic<bool> interrupt_seen{false}; // set by a signal handler: there is no other way to hand it on
+
+// Lines of the desk among the noise of a login shell.
+class DeskReader {
+public:
+    explicit DeskReader(const std::function<bool(const Json &)> &on_message) : on_message_(on_message) {}
+
+    bool take(std::string_view piece) {
+        rest_ += piece;
+        for (auto end = rest_.find('\n'); end != std::string::npos; end = rest_.find('\n')) {
+            const std::string line = rest_.substr(0, end);
+            rest_.erase(0, end + 1);
+            if (!take_line(line))
+                return false;
+        }
+        constexpr std::size_t longest_line = 16u << 20; // of an answer; more is noise without an end
+        return rest_.size() <= longest_line;
+    }
+
+    std::optional<Json> answer;
+    std::optional<std::string> missing_arch; // the agent is not there, for this architecture
+
+private:
+    bool take_line(const std::string &line) {
+        if (const auto at = line.find(desk_missing_mark); at != std::string::npos) {
+            missing_arch = std::string{trim(std::string_view{line}.substr(at + desk_missing_mark.size()))};
+            return true;
+        }
+        const auto at = line.find(desk_mark);
+        if (at == std::string::npos)
+            return true;
+        auto json = parse_json(std::string_view{line}.substr(at + desk_mark.size()), "desk");
+        if (!json || !json->is_object())
+            return true;
+        if (json->contains("answer")) {
+            answer = (*json)["answer"];
+            return true;
+        }
+        return !on_message_ || on_message_(*json);
+    }
+
+    const std::function<bool(const Json &)> &on_message_;
+    std::string rest_;
+};
+
+Error desk_error(const Json &error, const std::string &where) {
+    Error out{ErrorKind::io, error.value("message", "?"), error.value("where", ""), error.value("hint", "")};
+    const auto kind = error.value("kind", "");
+    for (int i = 0; i <= static_cast<int>(ErrorKind::io); ++i)
+        if (kind == to_string(static_cast<ErrorKind>(i)))
+            out.kind = static_cast<ErrorKind>(i);
+    if (out.where.empty())
+        out.where = where;
+    return out;
+}
+
+} // namespace
+
+bool interrupted() { return interrupt_seen; }
+
+void listen_for_interrupts() {
+    struct sigaction action {};
+    action.sa_handler = [](int) { interrupt_seen = true; };
+    ::sigaction(SIGINT, &action, nullptr); // no SA_RESTART: waits end at once
+    ::sigaction(SIGTERM, &action, nullptr);
+}
+
+ClusterLink::ClusterLink(Profile profile, std::unique_ptr<Transport> transport)
+    : profile_(std::move(profile)), transport_(std::move(transport)) {}
+
+Result<ClusterLink> ClusterLink::open(const std::string &cluster) {
+    auto profile = find_profile(profiles_path(), cluster);
+    if (!profile)
+        return profile.error();
+    listen_for_interrupts();
+    std::unique_ptr<Transport> transport;
+    if (profile->via == Via::ssh)
+        transport = std::make_unique<SshTransport>(SshOptions{.host = profile->host, .config_path = profile->ssh_config, .interrupted = interrupted});
+    else
+        transport = std::make_unique<LocalTransport>();
+    ClusterLink link{std::move(*profile), std::move(transport)};
+    auto agent = find_agent();
+    if (!agent)
+        return agent.error();
+    link.agent_ = agent->path;
+    link.agent_hash_ = agent->sha256;
+    return link;
+}
+
+Result<ClusterLink> ClusterLink::of_run(const std::string &run, const std::string &cluster) {
+    if (!cluster.empty())
+        return open(cluster);
+    const auto known = cached_run(run);
+    return open(known ? known->cluster : "");
+}
+
+std::string ClusterLink::where() const {
+    return profile_.name.empty() ? "this machine" : fmt::format("{} ({})", profile_.name, transport_->name());
+}
+
+std::string ClusterLink::desk_line() const {
+    std::string line;
+    for (const auto &[name, value] : profile_.environment)
+        line += "export " + name + "=" + shell_quote(value) + "; ";
+    const auto agent = join_path(profile_.root, "bin/trainctl-agent-" + agent_hash_.substr(0, agent_hash_digits));
+    return line + fmt::format("a={}-$(uname -m); if test -x \"$a\"; then exec \"$a\" desk; else echo {} \"$(uname -m)\"; fi", shell_path(agent),
+                              shell_quote(desk_missing_mark));
+}
+
+Result<Json> ClusterLink::call(Json request, const std::function<bool(const Json &)> &on_message, Duration deadline) {
+    request["format"] = desk_format;
+    request["root"] = profile_.root;
+    request["cluster"] = profile_.name;
+    for (int round = 0; round < 2; ++round) {
+        DeskReader reader{on_message};
+        RemoteCommand command{desk_line(), dump_json(request) + "\n", {}, {}, deadline};
+        command.on_output = [&reader](std::string_view piece) { return !interrupted() && reader.take(piece); };
+        auto result = transport_->run(command);
+        if (!result)
+            return interrupted() ? Error{ErrorKind::interrupted, "interrupted", "", ""} : result.error();
+        if (reader.missing_arch) {
+            if (auto sent = send_agent(*reader.missing_arch); !sent)
+                return sent.error();
+            continue;
+        }
+        if (!reader.answer)
+            return Error{ErrorKind::unreachable, fmt::format("trainctl-agent there ended with {} and no answer{}{}", result->exit_code, result->err.empty() ? "" : ": ",
+                                                             trim(result->err)), where(), "is the run root on a file system that allows programs to run?"};
+        if (reader.answer->contains("error"))
+            return desk_error((*reader.answer)["error"], where());
+        return *reader.answer;
+    }
+    return Error{ErrorKind::io, "trainctl-agent was sent and is not there", where(), "is the run root on a file system that allows programs to run (no `noexec`)?"};
+}
+
+Result<void> ClusterLink::send_agent(const std::string &arch) {
+    auto agent = find_agent(arch);
+    if (!agent)
+        return agent.error();
+    const auto file = std::make_shared<std::ifstream>(agent->path, std::ios::binary);
+    Upload put;
+    put.path = join_path(profile_.root, "bin/trainctl-agent-" + agent_hash_.substr(0, agent_hash_digits) + "-" + arch);
+    put.sha256 = agent->sha256;
+    put.mode = "0755";
+    put.more_input = [file, path = agent->path]() -> Result<std::string> {
+        std::string piece(1u << 18, '\0');
+        file->read(piece.data(), static_cast<std::streamsize>(piece.size()));
+        piece.resize(static_cast<std::size_t>(file->gcount()));
+        if (file->bad())
+            return Error{ErrorKind::io, "cannot read", path, ""};
+        return piece;
+    };
+    return upload(*transport_, put);
+}
+
+} // namespace trainctl

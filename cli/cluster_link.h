@@ -1,0 +1,48 @@
+// A cluster as a command uses it: a profile, a connection, and calls to the desk on the other side
+// (`trainctl-agent desk`), whose program is put there when it is missing. One connection for a command.
+#pragma once
+
+#include "base/json.h"
+#include "base/result.h"
+#include "cluster/profile.h"
+#include "remote/transport.h"
+
+#include <functional>
+#include <memory>
+#include <string>
+
+namespace trainctl {
+
+class ClusterLink {
+public:
+    // The profile by its name; "" is the default (see find_profile). Connects at the first call.
+    static Result<ClusterLink> open(const std::string &cluster);
+    // The cluster of a run, by what this machine remembers of its submit, or by --cluster.
+    static Result<ClusterLink> of_run(const std::string &run, const std::string &cluster);
+
+    // One request to the desk: {"verb": "status", ...}; "root" is added. The answer is an object with "format".
+    // The desk's own errors come back as Error. `on_message`, where set, gets messages before the answer
+    // (following logs, progress); false ends the call.
+    Result<Json> call(Json request, const std::function<bool(const Json &)> &on_message = {},
+                      Duration deadline = std::chrono::minutes{10});
+
+    const Profile &profile() const { return profile_; }
+    Transport &transport() { return *transport_; }
+    std::string where() const; // for people: "sandbox (me@localhost:2222)"
+
+private:
+    ClusterLink(Profile profile, std::unique_ptr<Transport> transport);
+    Result<void> send_agent(const std::string &arch);
+    std::string desk_line() const;
+
+    Profile profile_;
+    std::unique_ptr<Transport> transport_;
+    std::string agent_; // path of ours, and its hash
+    std::string agent_hash_;
+};
+
+// Ctrl-C and TERM during a command set this; transports and loops look at it.
+bool interrupted();
+void listen_for_interrupts();
+
+} // namespace trainctl

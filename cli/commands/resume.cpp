@@ -1,0 +1,79 @@
+// trainctl resume: goes on with a run that was stopped or failed for good, or puts a living one right.
+#include "command.h"
+#include "experiment_file.h"
+#include "follow.h"
+#include "run_argument.h"
+
+#include "experiment/parse.h"
+
+#include <fmt/format.h>
+#include <memory>
+
+namespace trainctl {
+
+namespace {
+
+struct ResumeOptions {
+    RunArgument run;
+    std::vector<std::string> overrides;
+    bool wait = false, json = false;
+};
+
+// The run's experiment with --set applied; empty where nothing was set. exit_ok or the code to end with.
+int changed_experiment(ClusterLink &link, const std::string &run, const ResumeOptions &options, std::string &yaml) {
+    if (options.overrides.empty())
+        return exit_ok;
+    auto status = link.call({{"verb", "status"}, {"run", run}, {"act", false}, {"experiment", true}});
+    if (!status)
+        return report_cluster_error(status.error());
+    if ((*status)["ended"].is_null()) {
+        fmt::print(stderr, "trainctl: error: {} has not ended: a living run can't be changed\nhint: trainctl stop {} first\n", run, run);
+        return exit_failed;
+    }
+    ExperimentRequest request;
+    request.file = run;
+    request.overrides = options.overrides;
+    request.text = status->value("experiment", "");
+    LoadedExperiment loaded;
+    if (const int code = load_experiment(request, loaded); code != exit_ok)
+        return code;
+    yaml = emit_experiment(loaded.experiment);
+    return exit_ok;
+}
+
+int resume(const ResumeOptions &options) {
+    return with_run(options.run, [&](ClusterLink &link, const std::string &run) {
+        std::string experiment;
+        if (const int code = changed_experiment(link, run, options, experiment); code != exit_ok)
+            return code;
+        auto status = link.call({{"verb", "resume"}, {"run", run}, {"experiment", experiment}});
+        if (!status)
+            return report_cluster_error(status.error());
+        if (options.json)
+            print(dump_json(*status, 2) + "\n");
+        else
+            print(fmt::format("{}: {}{}\n", status->value("run", run), status->value("state", ""),
+                              status->value("text", "").empty() ? "" : " (" + status->value("text", "") + ")"));
+        if (!options.wait)
+            return static_cast<int>(exit_ok);
+        FollowRequest follow;
+        follow.run = status->value("run", run);
+        follow.logs = false;
+        return follow_run(link, follow);
+    });
+}
+
+} // namespace
+
+void add_resume(CLI::App &app, Invocation &invocation) {
+    auto *command = app.add_subcommand("resume", "Go on with a run that was stopped or failed; from its newest complete checkpoint");
+    command->footer("Examples:\n  trainctl resume gpt-k3f9x\n  trainctl resume gpt-k3f9x --set resources.time=48h");
+    const auto options = std::make_shared<ResumeOptions>();
+    add_run_argument(*command, options->run);
+    add_set_option(*command, options->overrides);
+    command->add_flag("--wait", options->wait, "Stay until the run's end; the exit code tells how it ended");
+    command->add_flag("--json", options->json, "Print JSON");
+    command->callback([&invocation, options] { invocation.action = [options] { return resume(*options); }; });
+}
+
+} // namespace trainctl

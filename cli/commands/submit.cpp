@@ -1,0 +1,186 @@
+// trainctl submit: sends an experiment and its code to a cluster and starts its first attempt.
+#include "agent_file.h"
+#include "cluster_link.h"
+#include "command.h"
+#include "experiment_file.h"
+#include "follow.h"
+#include "run_cache.h"
+
+#include "base/hash.h"
+#include "base/text.h"
+#include "experiment/parse.h"
+#include "remote/upload.h"
+#include "snapshot/archive.h"
+#include "snapshot/snapshot.h"
+
+#include <fmt/format.h>
+#include <memory>
+
+namespace trainctl {
+
+namespace {
+
+struct SubmitOptions {
+    ExperimentRequest experiment;
+    bool wait = false, json = false;
+};
+
+constexpr std::size_t run_word = 5; // 31^5 runs of one name before two are likely to meet
+
+struct Submission {
+    LoadedExperiment loaded;
+    std::optional<FileList> code;
+    Json secrets = Json::object();
+    std::string run, key;
+    bool again = false; // goes on with a submit whose answer never came
+};
+
+// Names only, never values, in every message.
+int read_secrets(const Experiment &experiment, Json &secrets) {
+    std::vector<std::string> missing;
+    const Environment own = own_environment();
+    for (const auto &name : experiment.environment.secrets) {
+        if (const auto at = own.find(name); at != own.end())
+            secrets[name] = at->second;
+        else
+            missing.push_back(name);
+    }
+    if (missing.empty())
+        return exit_ok;
+    fmt::print(stderr, "trainctl: error: environment.secrets names {} and the environment here has no such variable\n"
+                       "hint: export it and submit again\n", join(missing, ", "));
+    return exit_usage;
+}
+
+Result<void> list_snapshot(Submission &submission) {
+    const Code &code = submission.loaded.experiment.code;
+    if (code.path.empty())
+        return {};
+    auto list = list_code({code.path, code.exclude});
+    if (!list)
+        return list.error();
+    for (const auto &warning : list->warnings)
+        fmt::print(stderr, "trainctl: warning: {}\n", warning);
+    submission.code = std::move(*list);
+    return {};
+}
+
+// The same experiment and code to the same cluster, while no answer has come, is the same run.
+Result<void> choose_run(Submission &submission) {
+    const auto &loaded = submission.loaded;
+    submission.key = sha256_hex(loaded.profile.name + "\n" + loaded.profile.root + "\n" + emit_experiment(loaded.experiment) + "\n" +
+                                (submission.code ? submission.code->hash : ""));
+    if (const auto pending = pending_submit(submission.key); pending && valid_run_id(*pending)) {
+        submission.run = *pending;
+        submission.again = true;
+        return {};
+    }
+    submission.run = loaded.experiment.name + "-" + random_word(run_word);
+    return remember_submit(submission.key, submission.run);
+}
+
+Json request_of(const Submission &submission, const std::string &agent_hash) {
+    const auto &loaded = submission.loaded;
+    Json info{{"name", loaded.experiment.name}, {"trainctl_version", TRAINCTL_VERSION}, {"agent_hash", agent_hash}};
+    Json request{{"verb", "submit"}, {"run", submission.run}, {"experiment", emit_experiment(loaded.experiment)},
+                 {"template", loaded.template_text}, {"environment", loaded.profile.environment}, {"secrets", submission.secrets}};
+    if (submission.code) {
+        info["code_hash"] = submission.code->hash;
+        info["git_commit"] = submission.code->git_commit;
+        info["git_dirty"] = submission.code->git_dirty;
+        request["git_diff"] = submission.code->git_diff;
+    }
+    if (const auto horizon = own_variable("TRAINCTL_SUBMIT_HORIZON_S"); !horizon.empty())
+        info["submit_horizon_s"] = std::strtod(horizon.c_str(), nullptr);
+    request["info"] = std::move(info);
+    return request;
+}
+
+Result<void> send_code(ClusterLink &link, const Submission &submission, const std::string &path) {
+    fmt::print(stderr, "sending {} of code\n", human_bytes(archive_bytes(*submission.code)));
+    const auto stream = std::make_shared<ArchiveStream>(*submission.code);
+    Upload put;
+    put.path = path;
+    put.more_input = [stream] { return stream->next_piece(); };
+    return upload(link.transport(), put);
+}
+
+Result<Json> send(ClusterLink &link, const Submission &submission) {
+    auto agent = find_agent();
+    if (!agent)
+        return agent.error();
+    const Json request = request_of(submission, agent->sha256);
+    auto answer = link.call(request);
+    if (!answer || !answer->contains("need_code"))
+        return answer;
+    if (auto sent = send_code(link, submission, answer->value("need_code", "")); !sent)
+        return sent.error();
+    return link.call(request);
+}
+
+void tell(const Json &answer, const ClusterLink &link) {
+    const auto run = answer.value("run", "");
+    print(run + "\n");
+    const auto job = answer["job"].is_null() ? std::string{"no job yet"} : fmt::format("job {}", answer["job"].get<std::uint64_t>());
+    fmt::print(stderr, "submitted to {}: attempt 1 is {} ({})\n", link.where(), job, answer.value("state", ""));
+    if (const auto never = answer.value("never_starts", ""); !never.empty())
+        fmt::print(stderr, "trainctl: warning: Slurm took the job, and it can never start: {}\nhint: trainctl cancel {}, then correct the experiment\n",
+                   never, run);
+    fmt::print(stderr, "next:  trainctl status {0}\n       trainctl logs -f {0}\n       trainctl cancel {0}\n", run);
+}
+
+int submit(const SubmitOptions &options) {
+    Submission submission;
+    if (const int code = load_experiment(options.experiment, submission.loaded); code != exit_ok)
+        return code;
+    if (const int code = read_secrets(submission.loaded.experiment, submission.secrets); code != exit_ok)
+        return code;
+    if (auto listed = list_snapshot(submission); !listed)
+        return report_error(listed.error());
+    auto link = ClusterLink::open(submission.loaded.experiment.cluster);
+    if (!link)
+        return report_cluster_error(link.error());
+    if (auto chosen = choose_run(submission); !chosen)
+        return report_error(chosen.error());
+    if (submission.again)
+        fmt::print(stderr, "going on with {}, whose submit was not answered\n", submission.run);
+    if (auto remembered = remember_run({submission.run, submission.loaded.profile.name}); !remembered)
+        return report_error(remembered.error());
+    auto answer = send(*link, submission);
+    if (!answer) {
+        const bool decided = answer.error().kind == ErrorKind::refused || answer.error().kind == ErrorKind::invalid;
+        if (decided)
+            forget_submit(submission.key);
+        const int code = report_cluster_error(answer.error());
+        if (!decided)
+            fmt::print(stderr, "hint: the same command again goes on with this run ({}); nothing is submitted twice\n", submission.run);
+        return code;
+    }
+    forget_submit(submission.key);
+    if (options.json)
+        print(dump_json(*answer, 2) + "\n");
+    else
+        tell(*answer, *link);
+    if (!answer->value("never_starts", "").empty())
+        return exit_failed;
+    if (!options.wait)
+        return exit_ok;
+    FollowRequest follow;
+    follow.run = submission.run;
+    follow.logs = false;
+    return follow_run(*link, follow);
+}
+
+} // namespace
+
+void add_submit(CLI::App &app, Invocation &invocation) {
+    auto *command = app.add_subcommand("submit", "Submit an experiment; prints the run's id");
+    command->footer("Examples:\n  trainctl submit experiment.yaml\n  trainctl submit experiment.yaml --set resources.nodes=4 --wait");
+    const auto options = std::make_shared<SubmitOptions>();
+    add_experiment_options(*command, options->experiment);
+    command->add_flag("--wait", options->wait, "Stay until the run's end; the exit code tells how it ended");
+    command->add_flag("--json", options->json, "Print JSON");
+    command->callback([&invocation, options] { invocation.action = [options] { return submit(*options); }; });
+}
+
+} // namespace trainctl

@@ -1,0 +1,110 @@
+#include "follow.h"
+
+#include "base/text.h"
+#include "command.h"
+#include "report/report.h"
+
+#include <chrono>
+#include <fmt/format.h>
+#include <map>
+#include <thread>
+#include <unistd.h>
+
+namespace trainctl {
+
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr int most_reconnects = 20;        // in a row, without anything new between them
+constexpr Duration first_pause = 1s, longest_pause = 60s;
+
+// Log lines of several files, each change of file named as `tail` does.
+class LogPrinter {
+public:
+    void print(const Json &log) {
+        const auto file = log.value("file", "");
+        offsets_[file] = log.value("offset", 0);
+        std::string text;
+        if (file != last_)
+            text = fmt::format("{}==> attempt {}, {} <==\n", last_.empty() ? "" : "\n", file.substr(0, file.find('/')), name_of(file));
+        last_ = file;
+        trainctl::print(text + escape_control(log.value("text", "")));
+    }
+    const std::map<std::string, std::int64_t> &offsets() const { return offsets_; }
+
+private:
+    // "001/logs/g01/n1.log" -> "g01/n1"
+    static std::string name_of(const std::string &file) {
+        const auto from = file.find("logs/");
+        const auto name = from == std::string::npos ? file : file.substr(from + 5);
+        return name.substr(0, name.rfind('.'));
+    }
+    std::string last_;
+    std::map<std::string, std::int64_t> offsets_;
+};
+
+void say_state(const Json &status) {
+    std::string line = fmt::format("{}: {}", status.value("run", ""), status.value("state", ""));
+    if (const auto text = status.value("text", ""); !text.empty())
+        line += " (" + text + ")";
+    const auto &attempts = status["attempts"];
+    if (attempts.size() > 1)
+        line += fmt::format(", attempt {} of {}", attempts.back().value("standby", false) ? attempts.size() - 1 : attempts.size(), attempts.size());
+    fmt::print(stderr, "{}\n", line);
+}
+
+// Waits between two tries of a broken link; false when the user interrupts.
+bool pause(int tries) {
+    const Duration wait = std::min<Duration>(first_pause * (1 << std::min(tries, 6)), longest_pause);
+    const auto end = std::chrono::steady_clock::now() + wait;
+    while (std::chrono::steady_clock::now() < end && !interrupted())
+        ::usleep(100'000);
+    return !interrupted();
+}
+
+} // namespace
+
+int exit_code_of(const Json &status) {
+    const auto state = status.value("state", "");
+    return state == "finished" ? exit_ok : state == "failed" ? exit_run_failed : exit_failed;
+}
+
+int report_cluster_error(const Error &error) {
+    const int code = report_error(error);
+    if (error.kind == ErrorKind::interrupted)
+        return exit_interrupted;
+    return error.kind == ErrorKind::denied ? exit_unreachable : code;
+}
+
+int follow_run(ClusterLink &link, const FollowRequest &request) {
+    LogPrinter printer;
+    int failures = 0;
+    for (;;) {
+        Json call{{"verb", "logs"}, {"run", request.run}, {"follow", request.follow}, {"quiet", !request.logs}, {"all", request.all},
+                  {"attempt", request.attempt}, {"tail", request.tail}, {"offsets", printer.offsets()}};
+        auto status = link.call(
+            call,
+            [&](const Json &message) {
+                failures = 0;
+                if (request.json)
+                    print(dump_json(message) + "\n");
+                else if (message.contains("log"))
+                    printer.print(message["log"]);
+                else if (message.contains("status") && request.follow)
+                    say_state(message["status"]);
+                return true;
+            },
+            request.follow ? Duration{std::chrono::hours{24 * 60}} : Duration{10min});
+        if (status)
+            return request.follow ? exit_code_of(*status) : exit_ok;
+        const bool link_lost = status.error().kind == ErrorKind::unreachable || status.error().kind == ErrorKind::timeout;
+        if (!request.follow || !link_lost || ++failures > most_reconnects)
+            return report_cluster_error(status.error());
+        fmt::print(stderr, "trainctl: {}; trying again\n", status.error().message);
+        if (!pause(failures))
+            return exit_interrupted;
+    }
+}
+
+} // namespace trainctl

@@ -1,0 +1,249 @@
+#include "agent/attempt_process.h"
+
+#include "agent/head.h"
+#include "recovery/attempt.h"
+#include "run/run_files.h"
+#include "slurm/hostlist.h"
+#include "slurm/slurm_scheduler.h"
+#include "snapshot/archive.h"
+
+#include <algorithm>
+#include <atomic>
+#include <charconv>
+#include <cstdio>
+#include <fmt/format.h>
+#include <mutex>
+#include <thread>
+#include <unistd.h>
+
+namespace trainctl {
+
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr auto standby_from = 15min; // recovery.standby: auto makes none for jobs shorter than this
+
+[[noreturn]] void leave(int code, const std::string &text = "") {
+    if (!text.empty())
+        fmt::print(stderr, "trainctl-agent: {}\n", text);
+    std::fflush(nullptr);
+    ::_exit(code);
+}
+
+std::string argument(const std::vector<std::string> &arguments, const std::string &name) {
+    const auto at = std::find(arguments.begin(), arguments.end(), name);
+    return at != arguments.end() && at + 1 != arguments.end() ? *(at + 1) : "";
+}
+
+std::int64_t number(const std::string &text, std::int64_t otherwise = 0) {
+    std::int64_t value = otherwise;
+    std::from_chars(text.data(), text.data() + text.size(), value);
+    return value;
+}
+
+// The head's own lines of the journal, from several threads.
+class JournalWriter {
+public:
+    JournalWriter(Files &files, std::string path, std::string writer, AttemptNo attempt)
+        : files_(files), path_(std::move(path)), writer_(std::move(writer)), attempt_(attempt) {}
+
+    void add(const std::string &name, Json data) {
+        const std::lock_guard lock{mutex_};
+        Event event{writer_, ++sequence_, attempt_.value, 0, 0, name, std::move(data)};
+        event.wall_ms = std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::system_clock::now().time_since_epoch()).count();
+        const std::string line = dump_json(to_json(event)) + "\n";
+        // A full disk must not end training; the line is in the job's output then.
+        if (auto written = files_.append(path_, line); !written)
+            fmt::print(stderr, "trainctl-agent: {}: {}", written.error().text(), line);
+    }
+
+private:
+    Files &files_;
+    const std::string path_, writer_;
+    const AttemptNo attempt_;
+    std::mutex mutex_;
+    std::uint64_t sequence_ = 0;
+};
+
+class Process {
+public:
+    Process(RunPaths paths, AttemptNo no)
+        : paths_(std::move(paths)), no_(no), job_{static_cast<std::uint64_t>(number(own_variable("SLURM_JOB_ID")))},
+          restarts_(static_cast<int>(number(own_variable("SLURM_RESTART_COUNT")))),
+          host_(own_variable("SLURMD_NODENAME", own_variable("HOSTNAME", "?"))) {}
+
+    int run() {
+        auto tools = find_slurm_tools(own_environment());
+        if (!tools)
+            leave(exit_go_on, tools.error().text());
+        note_tools(*tools);
+        auto loaded = load_run(files_, paths_);
+        if (!loaded)
+            leave(exit_go_on, loaded.error().text());
+        run_ = std::move(*loaded);
+        scheduler_ = std::make_unique<SlurmScheduler>(*tools);
+        const auto writer = fmt::format("job{}.{}", to_string(job_), restarts_);
+        journal_ = std::make_unique<JournalWriter>(files_, paths_.journal(writer), writer, no_);
+        world_ = std::make_unique<World>(World{files_, *scheduler_, clock_, "job " + to_string(job_) + " on " + host_});
+        describe_attempt();
+        const int code = run_attempt(*world_, attempt_, [this](const TrainHooks &hooks) { return train(hooks); });
+        if (background_.joinable())
+            background_.join();
+        return code;
+    }
+
+private:
+    void note_tools(const SlurmTools &tools) {
+        const auto path = own_variable("PATH", "/usr/bin:/bin");
+        tools_ = {find_program("srun", path).value_or(""), tools.sbatch, tools.scontrol, tools.scancel, tools.squeue, tools.sacct,
+                  own_variable("SLURM_CONF")};
+    }
+
+    void describe_attempt() {
+        attempt_.paths = paths_;
+        attempt_.me = Claimant{no_, job_, restarts_, host_};
+        attempt_.recovery = run_.experiment.recovery;
+        attempt_.limits = limits_of(run_.experiment, run_.info);
+        attempt_.nodes = own_variable("SLURM_JOB_NODELIST");
+        attempt_.standby = wants_standby();
+        attempt_.own_uid = ::getuid();
+        attempt_.prepare = [this](const MakeRequest &request) { return prepare_submission(files_, run_, request); };
+        attempt_.in_background = [this](std::function<void()> what) { background_ = std::thread{std::move(what)}; };
+        attempt_.journal = [this](const std::string &event, const std::string &text) {
+            journal_->add(event, Json{{"text", text}});
+            fmt::print(stderr, "trainctl-agent: {}: {}\n", event, text);
+        };
+    }
+
+    bool wants_standby() const {
+        switch (run_.experiment.recovery.standby) {
+        case StandbyPolicy::on: return true;
+        case StandbyPolicy::off: return false;
+        case StandbyPolicy::automatic: return !run_.experiment.resources.time || *run_.experiment.resources.time >= standby_from;
+        }
+        INVARIANT(false);
+    }
+
+    Outcome cannot_train(const std::string &text) const {
+        Outcome outcome;
+        outcome.kind = OutcomeKind::setup_failed;
+        outcome.text = text;
+        return outcome;
+    }
+
+    // work/ is made once for the run, from the snapshot, by the first attempt.
+    Result<void> make_work() {
+        const auto work = paths_.file("work");
+        if (run_.info.code_archive.empty()) {
+            auto made = files_.make_dir(work);
+            return made ? Result<void>{} : Result<void>{made.error()};
+        }
+        auto unpacked = unpack_archive(run_.info.code_archive, work, run_.info.code_hash);
+        return unpacked ? Result<void>{} : Result<void>{unpacked.error()};
+    }
+
+    std::optional<std::chrono::seconds> time_left() const {
+        const auto end = number(own_variable("SLURM_JOB_END_TIME"));
+        const auto now = unix_seconds(clock_.wall());
+        if (end > now)
+            return std::chrono::seconds{end - now};
+        return run_.experiment.resources.time;
+    }
+
+    // Beats while a large checkpoint is read, and notes since when the attempt is known to be ours.
+    struct Beating {
+        const TrainHooks &hooks;
+        std::chrono::seconds every;
+        Instant checked = hooks.checked;
+        bool lost = false;
+
+        void operator()() {
+            const Instant now = std::chrono::steady_clock::now();
+            if (lost || now - checked < every)
+                return;
+            ProgressFile progress;
+            progress.phase = "choosing a checkpoint";
+            auto ours = hooks.beat(progress);
+            if (ours && *ours)
+                checked = now;
+            lost = ours && !*ours;
+        }
+    };
+
+    Outcome train(const TrainHooks &hooks) {
+        Beating beating{hooks, run_.experiment.recovery.heartbeat};
+        if (auto made = make_work(); !made)
+            return cannot_train("the code could not be unpacked: " + made.error().text());
+        beating();
+        auto nodes = expand_hostlist(attempt_.nodes);
+        auto dir = checkpoint_dir(run_);
+        if (!nodes || !dir)
+            return cannot_train(nodes ? dir.error().text() : nodes.error().text());
+        HashLimits limits;
+        limits.on_piece = [&beating] { beating(); };
+        auto choice = newest_complete(*dir, run_.experiment.checkpoint, limits);
+        if (!choice)
+            return cannot_train("the checkpoints can't be listed: " + choice.error().text());
+        for (const auto &refused : choice->refused)
+            journal_->add("checkpoint_refused", Json{{"path", refused.path}, {"step", refused.step}, {"why", refused.why_not}});
+        HeadPlan plan{paths_, no_, job_, run_.experiment, run_.info, run_.secrets, *nodes, tools_, choice->newest, time_left(), "",
+                      beating.checked};
+        return run_head(plan, head_hooks(hooks, *dir));
+    }
+
+    HeadHooks head_hooks(const TrainHooks &hooks, const std::string &dir) {
+        const auto lost = std::make_shared<std::atomic<bool>>(false);
+        HeadHooks out;
+        out.write_beat = [hooks, lost](const ProgressFile &progress) -> Result<void> {
+            auto ours = hooks.beat(progress);
+            if (!ours)
+                return ours.error();
+            if (!*ours) {
+                *lost = true;
+                return Error{ErrorKind::refused, "the attempt was closed or claimed by another", "", ""};
+            }
+            return {};
+        };
+        out.superseded = [lost] { return lost->load(); };
+        out.stop_wished = hooks.stop_wished;
+        out.newest_checkpoint = [this, dir]() -> std::optional<CheckpointSeen> {
+            HashLimits sizes_only;
+            sizes_only.max_bytes = 0; // content is hashed by whoever resumes from it
+            auto choice = newest_complete(dir, run_.experiment.checkpoint, sizes_only);
+            return choice ? choice->newest : std::nullopt;
+        };
+        out.journal = [this](const std::string &name, Json data) { journal_->add(name, std::move(data)); };
+        return out;
+    }
+
+    const RunPaths paths_;
+    const AttemptNo no_;
+    const JobId job_;
+    const int restarts_;
+    const std::string host_;
+    PosixFiles files_;
+    mutable SystemClock clock_;
+    LoadedRun run_;
+    ToolPaths tools_;
+    std::unique_ptr<SlurmScheduler> scheduler_;
+    std::unique_ptr<JournalWriter> journal_;
+    std::unique_ptr<World> world_;
+    AttemptJob attempt_;
+    std::thread background_;
+};
+
+} // namespace
+
+void attempt_main(const std::vector<std::string> &arguments) {
+    const auto paths = paths_of_dir(argument(arguments, "--run-dir"));
+    const auto no = parse_attempt_no(argument(arguments, "--attempt"));
+    if (!paths || !no)
+        leave(2, "run needs --run-dir <root>/runs/<run> and --attempt NNN");
+    if (number(own_variable("SLURM_JOB_ID")) == 0)
+        leave(2, "run works inside a Slurm job only");
+    Process process{*paths, *no};
+    leave(process.run());
+}
+
+} // namespace trainctl

@@ -1,0 +1,118 @@
+#include "desk/desk.h"
+
+#include "desk/wire.h"
+
+#include <array>
+#include <cstdio>
+#include <fmt/format.h>
+#include <iterator>
+#include <string_view>
+#include <sys/stat.h>
+#include <unistd.h>
+
+namespace trainctl {
+
+namespace {
+
+struct Verb {
+    std::string_view name;
+    Result<Json> (*serve)(DeskCall &);
+};
+
+constexpr std::array verbs{
+    Verb{"submit", desk_submit}, Verb{"status", desk_status}, Verb{"list", desk_list},     Verb{"logs", desk_logs},
+    Verb{"stop", desk_stop},     Verb{"cancel", desk_stop},   Verb{"resume", desk_resume},
+};
+
+// SSH gives the whole request as one line; more than this is no request of ours.
+constexpr std::size_t longest_request = 16u << 20;
+
+std::string read_line() {
+    std::string line;
+    for (int c = std::getchar(); c != EOF && c != '\n' && line.size() < longest_request; c = std::getchar())
+        line += static_cast<char>(c);
+    return line;
+}
+
+void say(const Json &message) {
+    const std::string line = std::string{desk_mark} + dump_json(message) + "\n";
+    std::fwrite(line.data(), 1, line.size(), stdout);
+    if (std::fflush(stdout) != 0)
+        ::_exit(1); // the link is gone; what was done is on disk
+}
+
+std::string expand_home(const std::string &root) {
+    const auto home = own_variable("HOME", "/");
+    for (const std::string_view prefix : {"~/", "$HOME/"})
+        if (root.starts_with(prefix))
+            return join_path(home, root.substr(prefix.size()));
+    return root;
+}
+
+Result<Json> serve(const Json &request) {
+    const auto name = request.value("verb", "");
+    for (const auto &verb : verbs) {
+        if (verb.name != name)
+            continue;
+        const auto root = expand_home(request.value("root", ""));
+        if (!root.starts_with("/"))
+            return Error{ErrorKind::invalid, "the run root is not absolute", root, "give an absolute `root` in the cluster's profile, or one in ~/"};
+        auto tools = find_slurm_tools(own_environment());
+        if (!tools)
+            return tools.error();
+        tools->user = std::to_string(::getuid());
+        SlurmScheduler scheduler{*tools};
+        PosixFiles files;
+        SystemClock clock;
+        char host[64] = "";
+        ::gethostname(host, sizeof host - 1);
+        DeskCall call{request, root, files, scheduler, clock, say, fmt::format("desk pid {} on {}", ::getpid(), host)};
+        return verb.serve(call);
+    }
+    return Error{ErrorKind::invalid, "the desk knows no verb '" + name + "'", "", "trainctl and its agent are of different versions"};
+}
+
+Json error_json(const Error &error) {
+    return {{"kind", to_string(error.kind)}, {"message", error.message}, {"where", error.where}, {"hint", error.hint}};
+}
+
+} // namespace
+
+int desk_main() {
+    ::umask(077);
+    auto request = parse_json(read_line(), "request");
+    auto answer = !request ? Result<Json>{request.error()}
+                  : !request->is_object() ? Result<Json>{Error{ErrorKind::invalid, "the request is not an object", "", ""}}
+                                          : serve(*request);
+    if (answer)
+        say({{"answer", *answer}});
+    else
+        say({{"answer", {{"error", error_json(answer.error())}}}});
+    return 0;
+}
+
+Result<RunPaths> run_of(const DeskCall &call) {
+    const auto wanted = call.text("run");
+    if (valid_run_id(wanted)) {
+        const RunPaths paths{call.root, RunId{wanted}};
+        auto info = call.files.read(paths.file("run.json"));
+        if (!info)
+            return info.error();
+        if (*info)
+            return paths;
+    }
+    // The beginning of an id is enough where it is the only one.
+    auto names = call.files.list(join_path(call.root, "runs"));
+    if (!names)
+        return names.error();
+    std::vector<std::string> meant;
+    for (const auto &name : *names)
+        if (!wanted.empty() && valid_run_id(name) && name.starts_with(wanted))
+            meant.push_back(name);
+    if (meant.size() == 1)
+        return RunPaths{call.root, RunId{meant.front()}};
+    return Error{ErrorKind::not_found, meant.empty() ? "there is no run '" + wanted + "'" : fmt::format("{} runs begin with '{}'", meant.size(), wanted),
+                 call.root, "trainctl list shows the runs"};
+}
+
+} // namespace trainctl

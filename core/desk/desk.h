@@ -1,0 +1,44 @@
+// The desk: what trainctl asks of a cluster, done there, beside the run root: on the login node, as the user. Each
+// call is a process of its own: it reads one request, says messages and one answer, and keeps nothing.
+#pragma once
+
+#include "base/files.h"
+#include "base/json.h"
+#include "run/run_files.h"
+#include "slurm/slurm_scheduler.h"
+
+#include <functional>
+#include <string>
+
+namespace trainctl {
+
+// One call while it is served.
+struct DeskCall {
+    const Json &request;
+    std::string root;                       // absolute
+    Files &files;
+    SlurmScheduler &scheduler;
+    Clock &clock;
+    std::function<void(const Json &)> say;  // a message before the answer
+    std::string who;                        // "desk pid 12 on login1"
+
+    std::string text(const char *key) const { return request.value(key, ""); }
+};
+
+// One verb each; the table is in desk.cpp.
+Result<Json> desk_submit(DeskCall &call);
+Result<Json> desk_status(DeskCall &call);
+Result<Json> desk_list(DeskCall &call);
+Result<Json> desk_logs(DeskCall &call);
+Result<Json> desk_stop(DeskCall &call);   // verbs "stop" and "cancel"
+Result<Json> desk_resume(DeskCall &call);
+
+// Reads a request from stdin, serves it, answers on stdout. The process's exit code: 0 where there is an answer,
+// errors included.
+int desk_main();
+
+// Shared by the verbs.
+Result<RunPaths> run_of(const DeskCall &call);
+Result<Json> status_of(DeskCall &call, const RunPaths &paths, bool act);
+
+} // namespace trainctl

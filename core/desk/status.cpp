@@ -1,0 +1,167 @@
+#include "desk/desk.h"
+
+#include "recovery/reconcile.h"
+#include "slurm/start_check.h"
+
+#include <algorithm>
+#include <array>
+#include <unistd.h>
+
+namespace trainctl {
+
+namespace {
+
+Json seconds_or_null(const std::optional<WallTime> &time) { return time ? Json(unix_seconds(*time)) : Json{}; }
+
+Json job_json(const JobSighting &job) {
+    Json out{{"id", job.id.value}, {"state", job.state}, {"reason", job.reason}, {"nodes", job.nodes}, {"problem", nullptr},
+             {"submitted", seconds_or_null(job.submitted)}, {"started", seconds_or_null(job.started)}, {"ended", seconds_or_null(job.ended)}};
+    constexpr std::array phases{"pending", "running", "ended", "unknown"};
+    out["phase"] = phases.at(static_cast<std::size_t>(job.phase));
+    if (const auto problem = start_problem(job))
+        out["problem"] = {{"never", problem->never}, {"why", problem->why}, {"hint", problem->hint}};
+    return out;
+}
+
+template <class T> Json record_or_null(const std::optional<T> &record) { return record ? to_json(*record) : Json{}; }
+
+Json attempt_json(const AttemptView &attempt, const RunPaths &paths, const std::vector<JobSighting> &jobs, std::int64_t now) {
+    Json out{{"no", attempt.no.value}, {"jobs", Json::array()}, {"owner", nullptr}, {"standby", false}, {"rejected", nullptr},
+             {"exclude_nodes", Json::array()}, {"progress", record_or_null(attempt.progress)},
+             {"outcome", record_or_null(attempt.outcome)}, {"verdict", record_or_null(attempt.verdict)}};
+    for (const auto &job : jobs)
+        if (job.name == job_name(paths.run, attempt.no) && !is_ghost(job))
+            out["jobs"].push_back(job_json(job));
+    if (const auto owner = attempt.owner())
+        out["owner"] = {{"job", owner->id.value}, {"restarts", owner->restarts}, {"host", owner->host}, {"made", owner->made}};
+    if (!attempt.intents.empty()) {
+        out["standby"] = !attempt.owner() && attempt.intents.back().after.has_value();
+        out["exclude_nodes"] = attempt.intents.back().exclude_nodes;
+    }
+    if (attempt.rejected)
+        out["rejected"] = *attempt.rejected;
+    if (attempt.progress)
+        out["progress"]["age_s"] = std::max<std::int64_t>(0, now - attempt.progress->written);
+    return out;
+}
+
+std::vector<std::string> journal_problems(Files &files, const RunPaths &paths) {
+    std::map<std::string, std::string> contents;
+    const auto folder = paths.file("journal");
+    auto names = files.list(folder);
+    if (!names)
+        return {names.error().text()};
+    for (const auto &name : *names) {
+        auto content = files.read(join_path(folder, name));
+        if (content && *content)
+            contents.emplace(join_path(folder, name), std::move(**content));
+    }
+    return read_journals(contents).problems;
+}
+
+} // namespace
+
+Result<Json> status_of(DeskCall &call, const RunPaths &paths, bool act) {
+    auto run = load_run(call.files, paths);
+    if (!run)
+        return run.error();
+    World world{call.files, call.scheduler, call.clock, call.who};
+    ReconcileRequest request{run->experiment.recovery, limits_of(run->experiment, run->info), ::getuid(), act,
+                             [&](const MakeRequest &make) { return prepare_submission(call.files, *run, make); }};
+    auto seen = reconcile(world, paths, request);
+    if (!seen)
+        return seen.error();
+    auto view = look_at_run(call.files, paths); // reconciling may have changed it
+    if (!view)
+        return view.error();
+    const auto now = unix_seconds(call.clock.wall());
+    Json out{{"format", 1}, {"run", paths.run.value}, {"name", run->info.name}, {"state", to_string(seen->state)}, {"text", seen->text},
+             {"cluster", run->info.cluster}, {"owner", run->info.owner}, {"created", run->info.created}, {"now", now}, {"dir", paths.dir()},
+             {"stop_wished", view->stop_wished}, {"ended", record_or_null(view->ended)}, {"attempts", Json::array()},
+             {"code", {{"hash", run->info.code_hash}, {"commit", run->info.git_commit}, {"dirty", run->info.git_dirty}}},
+             {"journal_problems", journal_problems(call.files, paths)}};
+    for (const auto &attempt : view->attempts)
+        out["attempts"].push_back(attempt_json(attempt, paths, seen->jobs, now));
+    return out;
+}
+
+Result<Json> desk_status(DeskCall &call) {
+    auto paths = run_of(call);
+    if (!paths)
+        return paths.error();
+    auto status = status_of(call, *paths, call.request.value("act", true));
+    if (!status || !call.request.value("experiment", false))
+        return status;
+    auto yaml = call.files.read(paths->file("experiment.yaml"));
+    if (!yaml)
+        return yaml.error();
+    (*status)["experiment"] = yaml->value_or("");
+    return status;
+}
+
+namespace {
+
+// One line of the list, from files alone: Slurm is asked once for all runs that have not ended.
+Json list_entry(DeskCall &call, const RunPaths &paths, const RunInfo &info, const RunView &view) {
+    Json out{{"run", paths.run.value}, {"name", info.name}, {"owner", info.owner}, {"created", info.created},
+             {"attempts", std::count_if(view.attempts.begin(), view.attempts.end(), [](const auto &attempt) { return attempt.owner().has_value(); })},
+             {"state", view.ended ? to_string(view.ended->kind) : "unknown"}, {"text", view.ended ? view.ended->why : ""},
+             {"step", nullptr}, {"total_steps", nullptr}, {"loss", nullptr}, {"rate", nullptr}, {"checkpoint_step", nullptr}, {"age_s", nullptr}};
+    for (const auto &attempt : view.attempts) {
+        if (!attempt.progress)
+            continue;
+        const Json progress = to_json(*attempt.progress);
+        for (const auto *key : {"step", "total_steps", "loss", "rate", "checkpoint_step"})
+            if (!progress.at(key).is_null())
+                out[key] = progress.at(key);
+        out["age_s"] = std::max<std::int64_t>(0, unix_seconds(call.clock.wall()) - attempt.progress->written);
+    }
+    return out;
+}
+
+} // namespace
+
+Result<Json> desk_list(DeskCall &call) {
+    auto names = call.files.list(join_path(call.root, "runs"));
+    if (!names)
+        return names.error();
+    Json runs = Json::array();
+    std::vector<std::string> open_names;
+    std::map<std::string, std::string> run_of_job; // job name -> run
+    for (const auto &name : *names) {
+        const RunPaths paths{call.root, RunId{name}};
+        if (!valid_run_id(name))
+            continue;
+        auto info = read_record_file<RunInfo>(call.files, paths.file("run.json"));
+        auto view = look_at_run(call.files, paths);
+        if (!info || !*info || !view) {
+            runs.push_back({{"run", name}, {"name", ""}, {"state", "unknown"}, {"created", 0}, {"attempts", 0},
+                            {"text", !info ? info.error().text() : !view ? view.error().text() : "it has no run.json"}});
+            continue;
+        }
+        if (!view->ended)
+            for (const auto &job : recent_job_names(*view, paths.run)) {
+                open_names.push_back(job);
+                run_of_job.emplace(job, name);
+            }
+        runs.push_back(list_entry(call, paths, **info, *view));
+    }
+    std::map<std::string, std::string> live;
+    bool asked = true;
+    if (!open_names.empty()) {
+        auto found = call.scheduler.find(open_names);
+        asked = found.ok();
+        if (found)
+            for (const auto &job : found->jobs)
+                if (is_live(job))
+                    if (auto &state = live[run_of_job[job.name]]; state != "running")
+                        state = job.phase == JobPhase::running ? "running" : "pending";
+    }
+    for (auto &run : runs)
+        if (run["state"] == "unknown" && run["text"] == "" && asked)
+            run["state"] = live.contains(run["run"]) ? live[run["run"]] : "starting";
+    std::stable_sort(runs.begin(), runs.end(), [](const Json &a, const Json &b) { return a["created"] > b["created"]; });
+    return Json{{"format", 1}, {"now", unix_seconds(call.clock.wall())}, {"runs", std::move(runs)}};
+}
+
+} // namespace trainctl

@@ -1,0 +1,116 @@
+#include "desk/desk.h"
+
+#include "recovery/reconcile.h"
+
+#include <algorithm>
+#include <fmt/format.h>
+#include <unistd.h>
+
+namespace trainctl {
+
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr Duration poll = 500ms;
+constexpr Duration ending_time = 90s; // KillWait (30 s by default), the epilog, and a slow controller
+
+struct Stopper {
+    DeskCall &call;
+    const RunPaths &paths;
+    bool save; // stop; else cancel
+    std::vector<std::uint64_t> told = {}; // jobs that were asked to end
+
+    Result<std::vector<JobSighting>> live_jobs() const {
+        auto view = look_at_run(call.files, paths);
+        if (!view)
+            return view.error();
+        const auto names = recent_job_names(*view, paths.run);
+        if (names.empty())
+            return std::vector<JobSighting>{};
+        auto found = call.scheduler.find(names);
+        if (!found)
+            return found.error();
+        std::erase_if(found->jobs, [](const JobSighting &job) { return !is_live(job); });
+        return std::move(found->jobs);
+    }
+
+    // Pending ones first: the end of the active one would start them.
+    Result<void> end_jobs(const std::vector<JobSighting> &jobs) {
+        std::vector<JobId> to_cancel;
+        for (const auto &job : jobs)
+            if (job.phase == JobPhase::pending)
+                to_cancel.push_back(job.id);
+        if (!to_cancel.empty())
+            if (auto cancelled = call.scheduler.cancel(to_cancel); !cancelled)
+                return cancelled;
+        std::vector<JobId> running;
+        for (const auto &job : jobs)
+            if (job.phase == JobPhase::running && job.state != "COMPLETING" && std::find(told.begin(), told.end(), job.id.value) == told.end())
+                running.push_back(job.id);
+        for (const auto &id : running)
+            told.push_back(id.value);
+        if (running.empty())
+            return {};
+        if (!save)
+            return call.scheduler.cancel(running);
+        // The doorbell: the head looks at control/stop now and not at its next poll. A bell that fails is no harm.
+        for (const auto &id : running)
+            if (auto rung = call.scheduler.signal_batch(id, "USR2"); !rung)
+                call.say({{"progress", "the head could not be rung, it will look by itself: " + rung.error().message}});
+        return {};
+    }
+};
+
+std::string describe(const std::vector<JobSighting> &jobs) {
+    std::string text;
+    for (const auto &job : jobs)
+        text += fmt::format("{}job {} {}", text.empty() ? "" : ", ", to_string(job.id), job.state);
+    return text;
+}
+
+} // namespace
+
+Result<Json> desk_stop(DeskCall &call) {
+    auto paths = run_of(call);
+    if (!paths)
+        return paths.error();
+    auto run = load_run(call.files, *paths);
+    auto view = look_at_run(call.files, *paths);
+    if (!run || !view)
+        return run ? view.error() : run.error();
+    if (view->ended)
+        return status_of(call, *paths, true);
+
+    Stopper stopper{call, *paths, call.text("verb") == "stop"};
+    const Json wish{{"by", call.who}, {"when", unix_seconds(call.clock.wall())}, {"save", stopper.save}};
+    if (auto made = call.files.make_dirs(paths->file("control")); !made)
+        return made.error();
+    if (auto written = call.files.write(paths->wish("stop"), dump_json(wish) + "\n"); !written)
+        return written.error();
+
+    const Duration limit = ending_time + (stopper.save ? Duration{run->experiment.checkpoint.save_time} : 0s);
+    const Instant end = call.clock.now() + limit;
+    std::string said;
+    for (;;) {
+        auto jobs = stopper.live_jobs();
+        if (!jobs)
+            return jobs.error();
+        if (jobs->empty())
+            break;
+        if (auto text = describe(*jobs); text != said)
+            call.say({{"progress", said = text}});
+        if (auto done = stopper.end_jobs(*jobs); !done)
+            return done.error();
+        if (call.clock.now() >= end)
+            return status_of(call, *paths, false); // still there: the answer says so, and the wish stays
+        call.clock.sleep_for(poll);
+    }
+    World world{call.files, call.scheduler, call.clock, call.who};
+    const AttemptNo last = view->last() != nullptr ? view->last()->no : AttemptNo{1};
+    if (auto ended = end_run(world, *paths, Ended{EndKind::stopped, stopper.save ? "stopped by the user" : "cancelled by the user", last, 0}); !ended)
+        return ended.error();
+    return status_of(call, *paths, true);
+}
+
+} // namespace trainctl

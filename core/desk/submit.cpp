@@ -1,0 +1,207 @@
+#include "desk/desk.h"
+
+#include "desk/wire.h"
+#include "recovery/reconcile.h"
+
+#include <array>
+#include <fmt/format.h>
+#include <unistd.h>
+
+namespace trainctl {
+
+namespace {
+
+// All that a job's environment is made of, besides what the profile says: the same for every attempt of a run,
+// whoever submits it.
+constexpr std::array job_variables{"PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LC_ALL", "SLURM_CONF"};
+
+Environment job_environment(const Json &request) {
+    Environment out;
+    for (const auto *name : job_variables)
+        if (const auto value = own_variable(name); !value.empty())
+            out[name] = value;
+    if (const auto extra = request.find("environment"); extra != request.end() && extra->is_object())
+        for (const auto &[name, value] : extra->items())
+            if (value.is_string())
+                out[name] = value.get<std::string>();
+    return out;
+}
+
+Result<void> make_root(DeskCall &call) {
+    for (const auto *folder : {"bin", "code", "runs"})
+        if (auto made = call.files.make_dirs(join_path(call.root, folder)); !made) {
+            Error error = made.error();
+            if (error.hint.empty())
+                error.hint = "`root` in the cluster's profile must be a folder that you can write to, on a file system that all nodes share";
+            return error;
+        }
+    return {};
+}
+
+RunInfo info_of(const DeskCall &call, const RunId &run) {
+    const Json given = call.request.value("info", Json::object());
+    RunInfo info;
+    info.run = run;
+    info.name = given.value("name", "");
+    info.owner = own_variable("USER", std::to_string(::getuid()));
+    info.cluster = call.text("cluster");
+    info.trainctl_version = given.value("trainctl_version", "");
+    info.agent = join_path(call.root, "bin/trainctl-agent-" + given.value("agent_hash", "").substr(0, agent_hash_digits));
+    info.code_hash = given.value("code_hash", "");
+    if (!info.code_hash.empty())
+        info.code_archive = join_path(call.root, "code/" + info.code_hash + ".tar");
+    info.git_commit = given.value("git_commit", "");
+    info.git_dirty = given.value("git_dirty", false);
+    info.job_environment = job_environment(call.request);
+    info.created = unix_seconds(call.clock.wall());
+    info.submit_horizon_s = given.value("submit_horizon_s", info.submit_horizon_s);
+    return info;
+}
+
+// Everything of the run but attempts; run.json comes last, so a run that has one is whole.
+Result<void> make_run(DeskCall &call, const RunPaths &paths) {
+    auto there = call.files.read(paths.file("run.json"));
+    if (!there)
+        return there.error();
+    if (*there)
+        return {}; // a submit whose answer was lost
+    for (const auto *folder : {"control", "journal", "attempts"})
+        if (auto made = call.files.make_dirs(paths.file(folder)); !made)
+            return made;
+    const Json secrets = call.request.value("secrets", Json::object());
+    const std::pair<const char *, std::string> contents[] = {
+        {"experiment.yaml", call.text("experiment")}, {"template.sbatch", call.text("template")},
+        {"secrets.json", secrets.empty() ? "" : dump_json(secrets) + "\n"}, {"code.diff", call.text("git_diff")}};
+    for (const auto &[name, content] : contents)
+        if (!content.empty() || std::string_view{name} == "template.sbatch")
+            if (auto written = call.files.write(paths.file(name), content); !written)
+                return written;
+    auto published = publish_record_file(call.files, paths.file("run.json"), info_of(call, paths.run));
+    return published ? Result<void>{} : Result<void>{published.error()};
+}
+
+// A checkpoint folder outside of the run's own belongs to one living run at a time.
+Result<void> own_checkpoints(DeskCall &call, const LoadedRun &run) {
+    auto dir = checkpoint_dir(run);
+    if (!dir)
+        return dir.error();
+    if (dir->starts_with(run.paths.dir() + "/"))
+        return {};
+    if (auto made = call.files.make_dirs(*dir); !made)
+        return made;
+    const auto mark = join_path(*dir, ".trainctl-run");
+    auto ours = call.files.publish(mark, run.paths.dir() + "\n");
+    if (!ours || *ours)
+        return ours ? Result<void>{} : Result<void>{ours.error()};
+    auto owner = call.files.read(mark);
+    if (!owner)
+        return owner.error();
+    const std::string other = owner->value_or("").substr(0, owner->value_or("").find('\n'));
+    if (other == run.paths.dir())
+        return {};
+    auto ended = call.files.read(join_path(other, "ended.json"));
+    auto known = call.files.read(join_path(other, "run.json"));
+    if (ended && known && (*ended || !*known))
+        return call.files.write(mark, run.paths.dir() + "\n");
+    return Error{ErrorKind::refused, "the run " + base_name(other) + " writes its checkpoints there and has not ended", *dir,
+                 "`trainctl resume " + base_name(other) + "` goes on with it, `trainctl cancel " + base_name(other) +
+                     "` ends it; or give this one another checkpoint.dir"};
+}
+
+// Slurm takes jobs that its partition can never run: say so at once.
+std::string never_starts(DeskCall &call, const Resources &wanted) {
+    auto partitions = call.scheduler.partitions();
+    if (!partitions)
+        return "";
+    for (const auto &partition : *partitions) {
+        if (wanted.partition.empty() ? !partition.is_default : partition.name != wanted.partition)
+            continue;
+        const int nodes = wanted.nodes + wanted.spares;
+        const auto name = "partition " + partition.name;
+        if (partition.state == "DOWN" || partition.state == "INACTIVE")
+            return name + " is " + partition.state;
+        if (partition.max_nodes && nodes > *partition.max_nodes)
+            return fmt::format("{} nodes are asked for, {} allows {}", nodes, name, *partition.max_nodes);
+        if (nodes > partition.total_nodes)
+            return fmt::format("{} nodes are asked for, {} has {}", nodes, name, partition.total_nodes);
+        if (partition.max_time && wanted.time && *wanted.time > *partition.max_time)
+            return fmt::format("{} are asked for, {} allows {}", human_duration(*wanted.time), name, human_duration(*partition.max_time));
+    }
+    return "";
+}
+
+} // namespace
+
+Result<Json> desk_submit(DeskCall &call) {
+    if (!valid_run_id(call.text("run")))
+        return Error{ErrorKind::invalid, "this is no run id", call.text("run"), ""};
+    const RunPaths paths{call.root, RunId{call.text("run")}};
+    if (auto made = make_root(call); !made)
+        return made.error();
+    const RunInfo info = info_of(call, paths.run);
+    if (!info.code_archive.empty() && ::access(info.code_archive.c_str(), R_OK) != 0)
+        return Json{{"format", desk_format}, {"need_code", info.code_archive}};
+    if (auto made = make_run(call, paths); !made)
+        return made.error();
+    auto run = load_run(call.files, paths);
+    if (!run)
+        return run.error();
+    if (auto owned = own_checkpoints(call, *run); !owned)
+        return owned.error();
+
+    World world{call.files, call.scheduler, call.clock, call.who};
+    ReconcileRequest request{run->experiment.recovery, limits_of(run->experiment, run->info), ::getuid(), true,
+                             [&](const MakeRequest &make) { return prepare_submission(call.files, *run, make); }};
+    auto seen = reconcile(world, paths, request);
+    if (!seen)
+        return seen.error();
+    auto view = look_at_run(call.files, paths);
+    if (!view)
+        return view.error();
+    const AttemptView *first = view->find(AttemptNo{1});
+    if (first != nullptr && first->rejected) {
+        if (auto ended = end_run(world, paths, Ended{EndKind::failed, "sbatch refused it: " + *first->rejected, AttemptNo{1}, 0}); !ended)
+            return ended.error();
+        return Error{ErrorKind::refused, "sbatch refused the job: " + *first->rejected, paths.attempt_file(AttemptNo{1}, "script.sbatch"),
+                     "nothing was submitted; correct the experiment and submit again"};
+    }
+    Json answer{{"format", desk_format}, {"run", paths.run.value}, {"state", to_string(seen->state)}, {"dir", paths.dir()}, {"text", seen->text},
+                {"job", first != nullptr && first->job ? Json(first->job->id.value) : Json{}}, {"never_starts", never_starts(call, run->experiment.resources)}};
+    return answer;
+}
+
+Result<Json> desk_resume(DeskCall &call) {
+    auto paths = run_of(call);
+    if (!paths)
+        return paths.error();
+    auto view = look_at_run(call.files, *paths);
+    if (!view)
+        return view.error();
+    if (view->ended && view->ended->kind == EndKind::finished)
+        return Error{ErrorKind::refused, "the run has finished: there is nothing to go on with", paths->dir(), "submit a new run"};
+    const bool again = view->ended.has_value();
+    if (!again && view->stop_wished)
+        return Error{ErrorKind::refused, "the run is being stopped and has not ended yet", paths->dir(), "wait for it: trainctl status " + paths->run.value};
+    if (again) {
+        if (const auto changed = call.text("experiment"); !changed.empty())
+            if (auto written = call.files.write(paths->file("experiment.yaml"), changed); !written)
+                return written.error();
+        auto run = load_run(call.files, *paths);
+        if (!run)
+            return run.error();
+        if (auto owned = own_checkpoints(call, *run); !owned)
+            return owned.error();
+        // The wish first: a death in between leaves an ended run, and the user asks again.
+        if (auto removed = call.files.remove(paths->wish("stop")); !removed)
+            return removed.error();
+        const AttemptNo last = view->last() != nullptr ? view->last()->no : AttemptNo{1};
+        if (auto moved = call.files.rename(paths->file("ended.json"), paths->file(retired_end(last))); !moved)
+            return moved.error();
+    }
+    auto answer = status_of(call, *paths, true);
+    if (answer)
+        (*answer)["resumed"] = again;
+    return answer;
+}
+
+} // namespace trainctl
