@@ -158,7 +158,7 @@ SubmitAnswer HostScheduler::submit(const SubmitRequest &request) {
     loop_.sleep(loop_.between(5ms, 300ms));
     if (silent()) { // sbatch retries; now and then one of its tries goes through after we gave up on it
         if (loop_.chance(0.3))
-            loop_.at(loop_.now() + loop_.between(1s, 140s), [this, name, after] { slurm_.submit(name, after); });
+            loop_.at(loop_.now() + loop_.between(1s, 140s), [&slurm = slurm_, name, after] { slurm.submit(name, after); }); // sbatch may be gone by then
         loop_.sleep(loop_.between(10s, 150s));
         return SubmitUnknown{"Unable to contact slurm controller"};
     }
