@@ -47,3 +47,37 @@ TEST_CASE("process: the environment given is the whole environment") {
     REQUIRE(result);
     CHECK(result->out == "A=b c\nPATH=/usr/bin:/bin\n");
 }
+
+TEST_CASE("process: more input is asked for piece by piece, and its error ends the command") {
+    int pieces = 0;
+    Command command{.argv = {"cat"}, .input = "first "};
+    command.more_input = [&]() -> Result<std::string> { return ++pieces <= 3 ? std::string(100'000, 'x') : std::string{}; };
+    auto result = run_command(command);
+    REQUIRE(result);
+    CHECK(result->out == "first " + std::string(300'000, 'x'));
+    CHECK(pieces == 4);
+    command.more_input = []() -> Result<std::string> { return Error{ErrorKind::no_space, "no more", "here", ""}; };
+    result = run_command(command);
+    REQUIRE(!result);
+    CHECK(result.error().kind == ErrorKind::no_space);
+}
+
+TEST_CASE("process: a command that does not read its input to the end is no error of ours") {
+    int pieces = 0;
+    Command command{.argv = {"sh", "-c", "head -c 5"}, .input = std::string(1u << 20, 'y')};
+    command.more_input = [&]() -> Result<std::string> { return ++pieces < 1000 ? std::string(100'000, 'x') : std::string{}; };
+    const auto result = run_command(command);
+    REQUIRE(result);
+    CHECK(result->out == "yyyyy");
+    CHECK(pieces < 1000);
+}
+
+TEST_CASE("process: output can be followed, and ended from outside") {
+    Command command{.argv = {"sh", "-c", "while :; do echo more; done"}, .input = ""};
+    std::string seen;
+    command.on_output = [&](std::string_view piece) { return (seen += piece).size() < 1000; };
+    const auto result = run_command(command);
+    REQUIRE(!result);
+    CHECK(result.error().kind == ErrorKind::interrupted);
+    CHECK(seen.find("more\n") == 0);
+}
