@@ -80,6 +80,8 @@ void AgentsStep::read_output() {
     for (auto at = partial_.find('\n'); at != std::string::npos || partial_.size() > most_partial_bytes; at = partial_.find('\n')) {
         const std::string line = partial_.substr(0, at);
         partial_.erase(0, at == std::string::npos ? at : at + 1);
+        if (ends_with(line, "lacks support for cpu binding")) // our --cpu-bind=none, where there is nothing to unbind
+            continue;
         calls_.on_line(line);
         last_.push_back(line);
         if (last_.size() > kept_lines)

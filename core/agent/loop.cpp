@@ -4,6 +4,8 @@
 
 #include <utility> // Boost 1.74 forgets it
 
+// GCC 12 sees null pointers in Asio's scheduler once it is inlined here.
+#pragma GCC diagnostic ignored "-Wnull-dereference"
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/posix/stream_descriptor.hpp>
 #include <boost/asio/post.hpp>

@@ -92,11 +92,15 @@ private:
     Duration heartbeat() const { return config_ ? Duration{std::chrono::milliseconds{config_->heartbeat_ms}} : 1s; }
 
     void take(const Order &order) {
-        for (const auto &[sequence, sent] : sent_)
-            if (sequence == order.answers && order.lease_ms > 0)
-                lease_.renew(sent, std::chrono::milliseconds{order.lease_ms});
-        if (generation_ && lease_.granted())
-            generation_->renew(*lease_.end());
+        for (const auto &[sequence, sent] : sent_) {
+            if (sequence != order.answers || order.lease_ms <= 0)
+                continue;
+            lease_.renew(sent, std::chrono::milliseconds{order.lease_ms});
+            // As the head gave it: the guard sees for itself whether the job was suspended.
+            granted_until_ = std::max(granted_until_, sent + std::chrono::milliseconds{order.lease_ms});
+            if (generation_)
+                generation_->renew(granted_until_);
+        }
         if (order.config && !config_)
             begin(*order.config);
         if (order.seen_generation == current_)
@@ -174,7 +178,7 @@ private:
         seen_exits_ = 0;
         generation_ = std::make_unique<NodeGeneration>(
             loop_, logs_,
-            NodeGeneration::Setting{plan_.program, plan_.node, *config_, base_, *lease_.end(), [this] { changed(); },
+            NodeGeneration::Setting{plan_.program, plan_.node, *config_, base_, granted_until_, [this] { changed(); },
                                     [this](const std::string &text) { log(text); }}, spec);
         log(fmt::format("starting generation {}: {}", spec.generation, shell_join(spec.command)));
         if (const auto started = generation_->start(); !started) {
@@ -205,6 +209,8 @@ private:
             dead_ = std::max(generation_->number(), killed_);
             port_ = free_port();
             log(fmt::format("generation {} is dead", generation_->number()));
+            if (const auto dropped = logs_.dropped_lines(); dropped > 0)
+                log(fmt::format("{} lines of output could not be kept so far", dropped));
         }
         const bool urgent = generation_->exits().size() > reported_exits_ || dead_ > reported_dead_ || generation_->doubtful();
         if (urgent)
@@ -286,7 +292,7 @@ private:
     NodePlan plan_;
     Loop loop_;
     LogWriter logs_;
-    Instant started_, last_report_, ending_since_;
+    Instant started_, last_report_, ending_since_, granted_until_;
     JumpWatch jumps_;
     Lease lease_;
     HeadConnection head_;

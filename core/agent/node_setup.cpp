@@ -91,8 +91,9 @@ void NodeSetup::child_ended(pid_t pid, int status) {
         const std::string how = good ? "it ended itself with `exit`, so its environment is lost"
                                 : WIFEXITED(status) ? fmt::format("exit code {}", WEXITSTATUS(status))
                                                     : fmt::format("signal {}", WTERMSIG(status));
-        const auto lines = last_.lines();
-        result.text = how + (lines.empty() ? "" : "\n" + join(lines, "\n"));
+        auto lines = last_.lines();
+        lines.insert(lines.begin(), how);
+        result.text = join(lines, "\n");
     }
     setting_.on_done(result);
 }

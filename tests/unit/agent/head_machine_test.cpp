@@ -427,9 +427,11 @@ TEST_CASE("head: the end of the agents' step is told in srun's words") {
     Rig rig;
     rig.train();
     rig.give(StepEnded{"srun: error: Node failure on n2"});
+    rig.exit(0, 0, 9); // by our kill: no failure
     rig.all_dead();
     CHECK(rig.kind() == OutcomeKind::node_lost);
     CHECK(rig.outcome->text.find("Node failure on n2") != std::string::npos);
+    CHECK(!rig.outcome->first);
     Rig early;
     early.give(StepEnded{"srun: error: Unable to create step"});
     CHECK(early.kind() == OutcomeKind::setup_failed);
