@@ -1,5 +1,6 @@
 #include "cluster/profile.h"
 
+#include "base/clock.h"
 #include "base/files.h"
 #include "base/process.h"
 #include "base/text.h"
@@ -11,7 +12,6 @@
 #include <filesystem>
 #include <fmt/format.h>
 #include <sys/file.h>
-#include <thread>
 #include <unistd.h>
 
 namespace trainctl {
@@ -42,7 +42,7 @@ public:
                 return {}; // a file system without locks: then only one at a time is safe
             if (std::chrono::steady_clock::now() > until)
                 return Error{ErrorKind::timeout, "another trainctl is changing the clusters", path_, "try again"};
-            std::this_thread::sleep_for(lock_poll);
+            SystemClock{}.sleep_for(lock_poll);
         }
         return {};
     }
