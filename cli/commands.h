@@ -8,20 +8,28 @@
 
 namespace trainctl {
 
+void add_check(CLI::App &app, Invocation &invocation);
+void add_render(CLI::App &app, Invocation &invocation);
 void add_submit(CLI::App &app, Invocation &invocation);
+void add_status(CLI::App &app, Invocation &invocation);
 void add_logs(CLI::App &app, Invocation &invocation);
 void add_stop(CLI::App &app, Invocation &invocation);
 void add_cancel(CLI::App &app, Invocation &invocation);
 void add_resume(CLI::App &app, Invocation &invocation);
+void add_list(CLI::App &app, Invocation &invocation);
 void add_sandbox(CLI::App &app, Invocation &invocation);
 void add_version(CLI::App &app, Invocation &invocation);
 
 inline constexpr std::array commands = {
+    add_check,
+    add_render,
     add_submit,
+    add_status,
     add_logs,
     add_stop,
     add_cancel,
     add_resume,
+    add_list,
     add_sandbox,
     add_version,
 };

@@ -1,0 +1,86 @@
+// trainctl render: the batch script as it would be submitted.
+#include "agent_file.h"
+#include "command.h"
+#include "experiment_file.h"
+
+#include "base/files.h"
+#include "base/process.h"
+#include "base/text.h"
+#include "script/render.h"
+
+#include <fmt/format.h>
+#include <memory>
+
+namespace trainctl {
+
+namespace {
+
+struct Options {
+    ExperimentRequest request;
+    std::string run;
+    int attempt = 1;
+    bool options_only = false;
+};
+
+// The run root, absolute. A home folder on another machine is not known without asking there.
+std::string absolute_root(const Profile &profile) {
+    const std::string &root = profile.root;
+    for (const std::string home : {"~", "$HOME"}) {
+        if (root != home && !starts_with(root, home + "/"))
+            continue;
+        const bool here = profile.via == Via::local;
+        if (!here)
+            fmt::print(stderr, "trainctl: note: /HOME stands for your home folder on {}; the rest is as it would be submitted\n", profile.host);
+        return (here ? own_variable("HOME", "/") : "/HOME") + root.substr(home.size());
+    }
+    return root;
+}
+
+std::string preview_id(const std::string &name) {
+    std::string id;
+    for (const char c : name)
+        id += (c >= 'A' && c <= 'Z') ? static_cast<char>(c - 'A' + 'a') : (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') ? c : '-';
+    return id.substr(0, 40) + "-preview";
+}
+
+int render(const Options &options) {
+    LoadedExperiment loaded;
+    if (const int code = load_experiment(options.request, loaded); code != exit_ok)
+        return code;
+    const auto agent = find_agent();
+    if (!agent)
+        return report_error(agent.error());
+    const std::string run = options.run.empty() ? preview_id(loaded.experiment.name) : options.run;
+    if (!valid_run_id(run))
+        return report_error({ErrorKind::invalid, "'" + run + "' can't be the id of a run", "--run", "lower-case letters, digits and dashes, 48 at most"});
+    AttemptPlan plan{loaded.experiment, RunId{run}, AttemptNo{options.attempt}, absolute_root(loaded.profile), "", {}, {}};
+    plan.agent = join_path(plan.root, "bin/" + agent->name);
+    const auto rendered = render_attempt(plan, loaded.template_text);
+    if (!rendered)
+        return report_error(rendered.error());
+    if (!options.options_only) {
+        print(rendered->script);
+        return exit_ok;
+    }
+    std::string lines;
+    for (const auto &option : rendered->options)
+        lines += shell_quote(option) + "\n";
+    print(lines);
+    return exit_ok;
+}
+
+} // namespace
+
+void add_render(CLI::App &app, Invocation &invocation) {
+    auto *command = app.add_subcommand("render", "Print the batch script that would be submitted");
+    const auto options = std::make_shared<Options>();
+    add_experiment_options(*command, options->request);
+    command->add_option("--run", options->run, "The run's id (default: NAME-preview)");
+    command->add_option("--attempt", options->attempt, "Which attempt (default: 1)")->check(CLI::Range(1, 999'999));
+    command->add_flag("--options", options->options_only, "Print sbatch's options instead, a line each, quoted for a shell");
+    command->footer("Nothing is sent and no cluster is asked. The same input gives the same bytes.\n"
+                    "Example:\n  trainctl render experiment.yaml | shellcheck -");
+    command->callback([&invocation, options] { invocation.action = [options] { return render(*options); }; });
+}
+
+} // namespace trainctl

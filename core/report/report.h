@@ -1,0 +1,25 @@
+// The desk's answers as text for a terminal. Pure: what is unknown is said to be unknown, and nothing that a training
+// printed reaches the terminal as anything but text.
+#pragma once
+
+#include "base/json.h"
+
+#include <string>
+
+namespace trainctl {
+
+struct ReportStyle {
+    bool color = false; // ANSI colours
+    int width = 80;     // columns; used from 60 to 100
+};
+
+// One run: what it does now, its attempts, why it failed, what to type next. `status` is the answer to "status".
+std::string status_text(const Json &status, const ReportStyle &style);
+
+// All runs, a line each. `list` is the answer to "list".
+std::string list_text(const Json &list, const ReportStyle &style);
+
+// The story of a run: each attempt with what happened in it, and totals. `status` as above.
+std::string summary_text(const Json &status, const ReportStyle &style);
+
+} // namespace trainctl

@@ -1,0 +1,185 @@
+#include "report/report.h"
+
+#include "base/process.h"
+#include "base/text.h"
+#include "report/terminal_text.h"
+#include "situations.h"
+#include "support/test_sshd.h"
+
+#include <algorithm>
+#include <doctest/doctest.h>
+#include <limits>
+
+using namespace trainctl;
+
+namespace {
+
+constexpr ReportStyle plain{};
+
+void check_golden(const std::string &name, const std::string &text) {
+    const std::string path = std::string{TRAINCTL_SOURCE_DIR} + "/tests/unit/report/golden/" + name + ".txt";
+    CAPTURE(path);
+    if (own_variable("TRAINCTL_REWRITE_GOLDEN") == "1")
+        write_text(path, text);
+    CHECK(text == read_text(path));
+}
+
+Json list_json() {
+    Json runs = Json::array();
+    runs.push_back({{"run", "gpt-k3f9x"}, {"state", "running"}, {"text", ""}, {"created", test_now - 4000}, {"attempts", 3}, {"step", 870},
+                    {"total_steps", 1000}, {"loss", 2.3111}, {"rate", 3.4}, {"checkpoint_step", 850}, {"age_s", 3}});
+    runs.push_back({{"run", "gpt-quiet"}, {"state", "running"}, {"text", ""}, {"created", test_now - 9000}, {"attempts", 1}, {"step", 12},
+                    {"total_steps", nullptr}, {"loss", nullptr}, {"age_s", 95}});
+    runs.push_back({{"run", "resnet50-a7"}, {"state", "failed"}, {"text", "3 attempts in a row without a newer checkpoint (recovery.no_progress_max)"},
+                    {"created", test_now - 90000}, {"attempts", 3}, {"step", 5}, {"loss", 6.9}, {"age_s", 80000}});
+    runs.push_back({{"run", "hello-22222"}, {"state", "finished"}, {"text", "every rank ended with 0"}, {"created", test_now - 400000}, {"attempts", 1}});
+    runs.push_back({{"run", "broken"}, {"state", "unknown"}, {"text", "it has no run.json"}, {"created", 0}, {"attempts", 0}});
+    return {{"format", 1}, {"now", test_now}, {"runs", runs}};
+}
+
+std::vector<std::string> all_texts(const ReportStyle &style) {
+    std::vector<std::string> texts{list_text(list_json(), style)};
+    for (const auto &[name, status] : situations()) {
+        texts.push_back(status_text(status, style));
+        texts.push_back(summary_text(status, style));
+    }
+    return texts;
+}
+
+bool has_control(const std::string &text) {
+    for (const char c : text)
+        if (const auto byte = static_cast<unsigned char>(c); (byte < 0x20 && c != '\n') || byte == 0x7f)
+            return true;
+    return false;
+}
+
+} // namespace
+
+TEST_CASE("status: each situation reads as recorded") {
+    for (const auto &[name, status] : situations())
+        check_golden("status_" + name, status_text(status, plain));
+}
+
+TEST_CASE("summary: the story of a run reads as recorded") {
+    check_golden("summary_finished", summary_text(finished_run(), plain));
+    check_golden("summary_failed", summary_text(failed_run(), plain));
+    check_golden("summary_running", summary_text(resumed_run(), plain));
+}
+
+TEST_CASE("list: runs read as recorded") {
+    check_golden("list", list_text(list_json(), plain));
+    CHECK(list_text({{"format", 1}, {"runs", Json::array()}}, plain).find("trainctl submit") != std::string::npos);
+}
+
+TEST_CASE("report: no line is wider than the terminal, 100 columns at most") {
+    for (const int width : {10, 60, 80, 100, 500})
+        for (const auto &text : all_texts({false, width}))
+            for (const auto &line : split_lines(text)) {
+                CAPTURE(line);
+                CHECK(columns(line) <= static_cast<std::size_t>(std::clamp(width, 60, 100)));
+            }
+}
+
+TEST_CASE("report: colours come only when asked for, and change no letter") {
+    const auto uncoloured = all_texts({false, 80}), coloured = all_texts({true, 80});
+    for (std::size_t i = 0; i < coloured.size(); ++i) {
+        CHECK_FALSE(has_control(uncoloured[i]));
+        std::string stripped;
+        for (std::size_t at = 0; at < coloured[i].size(); ++at) {
+            if (coloured[i][at] == '\x1b')
+                at = coloured[i].find('m', at);
+            else
+                stripped += coloured[i][at];
+        }
+        CHECK(stripped == uncoloured[i]);
+        CHECK(stripped != coloured[i]);
+    }
+}
+
+TEST_CASE("report: nothing that a training or Slurm says reaches the terminal as an order") {
+    const std::string hostile = "\x1b]0;owned\x07\x1b[2J\x9b" "1m\xc2\x9b" "5m\r\x7f\tend \xe2\x80\xae" "evil \xff\xc3\n\x1b[31msecond";
+    auto outcome = outcome_of(OutcomeKind::rank_failed, hostile, test_now - 5);
+    outcome.first = raising_rank();
+    outcome.first->node = hostile;
+    outcome.first->last_lines = {hostile, std::string(3000, '\x08'), "caf\xc3\xa9 \xe2\x82\xac"};
+    auto status = base_status("failed");
+    status["attempts"] = {ended_attempt(1, outcome, hostile)};
+    status["ended"] = to_json(Ended{EndKind::failed, hostile, AttemptNo{1}, test_now - 1});
+    for (const char *key : {"run", "state", "text", "cluster", "dir"}) {
+        CAPTURE(key);
+        auto one = status;
+        one[key] = hostile;
+        for (const auto &text : {status_text(one, plain), summary_text(one, plain), list_text({{"now", test_now}, {"runs", {one}}}, plain)}) {
+            CHECK_FALSE(has_control(text));
+            CHECK(valid_utf8(text) == text);
+            CHECK(text.find("\xc2\x9b") == std::string::npos);
+            CHECK(text.find("\xe2\x80\xae") == std::string::npos);
+        }
+    }
+    const auto text = status_text(status, plain);
+    CHECK(text.find("\\x1b]0;owned\\x07\\x1b[2J\\x9b1m\\x9b5m") != std::string::npos);
+    CHECK(text.find("| caf\xc3\xa9 \xe2\x82\xac\n") != std::string::npos); // other languages stay readable
+}
+
+TEST_CASE("report: an answer with missing or odd fields is still shown") {
+    const std::vector<Json> odd_values{nullptr, 7, -1, 1e300, "text", "", true, Json::array(), Json::object(), 18446744073709551615ull,
+                                       std::numeric_limits<std::int64_t>::min()};
+    // Every field of the richest answers, replaced by each of these, or left out.
+    for (const auto &[name, status] : situations()) {
+        const auto flat = status.flatten();
+        for (const auto &[path, unused] : flat.items()) {
+            CAPTURE(path);
+            for (const auto &value : odd_values) {
+                auto odd = status;
+                odd[Json::json_pointer{path}] = value;
+                CHECK_FALSE(status_text(odd, plain).empty());
+                CHECK_FALSE(summary_text(odd, plain).empty());
+            }
+        }
+    }
+    for (const auto &value : odd_values) {
+        CHECK_FALSE(status_text(value, plain).empty());
+        CHECK_FALSE(list_text(value, plain).empty());
+        CHECK_FALSE(list_text({{"runs", {value}}}, plain).empty());
+    }
+}
+
+TEST_CASE("status: what is not known is never called failed") {
+    for (const auto &status : {blind_run(), silent_run()}) {
+        const auto text = status_text(status, plain);
+        CAPTURE(text);
+        CHECK(text.find("fail") == text.find("failure)")); // Slurm's own "connect failure" only
+        CHECK(text.find("last heard") != std::string::npos);
+    }
+    CHECK(status_text(running_run(), plain).find(" left") != std::string::npos);
+    CHECK(status_text(silent_run(), plain).find(" left") == std::string::npos); // no estimate from old numbers
+}
+
+TEST_CASE("status: a long history is cut to its end, and says so") {
+    auto status = failed_run();
+    const Json one = status["attempts"][0];
+    status["attempts"] = Json::array();
+    for (int no = 1; no <= 50; ++no) {
+        auto attempt = one;
+        attempt["no"] = no;
+        status["attempts"].push_back(attempt);
+    }
+    const auto text = status_text(status, plain);
+    CHECK(text.find("38 attempts before these") != std::string::npos);
+    CHECK(split_lines(text).size() < 40);
+}
+
+TEST_CASE("clean: controls are spelled out and the rest stays") {
+    CHECK(clean("plain") == "plain");
+    CHECK(clean("a\x80" "b") == "a\\x80b");
+    CHECK(clean("\xe2\x82") == "\\xe2\\x82");
+    CHECK(clean("\xef\xbf\xbd") == "\xef\xbf\xbd");
+    CHECK(clean("a\tb") == "a    b");
+    CHECK(clean(std::string("a\0b", 3)) == "a\\x00b");
+}
+
+TEST_CASE("wrap: breaks at blanks, and words that are too long") {
+    CHECK(wrap("one two three", 7) == std::vector<std::string>{"one two", "three"});
+    CHECK(wrap("abcdefgh ij", 3) == std::vector<std::string>{"abc", "def", "gh", "ij"});
+    CHECK(wrap("", 5) == std::vector<std::string>{""});
+}
