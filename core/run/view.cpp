@@ -75,7 +75,7 @@ Result<AttemptView> look_at_attempt(Files &files, const RunPaths &paths, Attempt
             return rejected.error();
         view.rejected = std::move(*rejected);
     }
-    for (auto result : {read_into(files, join_path(folder, "job.json"), view.job),
+    for (const auto &result : {read_into(files, join_path(folder, "job.json"), view.job),
                         read_into(files, join_path(folder, "progress.json"), view.progress),
                         read_into(files, join_path(folder, "outcome.json"), view.outcome),
                         read_into(files, join_path(folder, "verdict.json"), view.verdict)})
