@@ -10,16 +10,19 @@ namespace trainctl {
 
 namespace {
 
-// Beside training, so it shares nothing with Life.
-void make_next(World &world, const AttemptJob &job, const MakeRequest &request) {
+// Beside training, so it shares nothing with Life. True where the attempt came and went: the one after it is next.
+bool make_next(World &world, const AttemptJob &job, const MakeRequest &request) {
     auto made = make_attempt(world, job.paths, request, job.limits);
     const auto name = "attempt " + to_string(request.no);
     if (!made)
         job.journal("standby_failed", made.error().text());
     else if (made->kind == MadeKind::rejected || made->kind == MadeKind::unclear)
         job.journal("standby_failed", made->text);
+    else if (made->kind == MadeKind::over)
+        job.journal("standby_over", name + (made->text.empty() ? "" : ": " + made->text));
     else
         job.journal("standby_made", made->job ? name + " is job " + to_string(*made->job) : name);
+    return made && made->kind == MadeKind::over;
 }
 
 class Life : public std::enable_shared_from_this<Life> {
@@ -235,7 +238,11 @@ private:
     void hand_over(bool nodes_changed) {
         const auto standby = standby_job();
         if (!standby) {
-            make_next(world_, job_, next_request(std::nullopt));
+            // A standby that was cancelled is over, and so may be what others made in its place.
+            constexpr int most_tries = 3;
+            auto request = next_request(std::nullopt);
+            for (int tries = 0; tries < most_tries && make_next(world_, job_, request); ++tries)
+                request.no = request.no.next();
             return;
         }
         if (!nodes_changed)

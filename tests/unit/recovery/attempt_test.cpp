@@ -251,11 +251,33 @@ TEST_CASE("attempt: a job that is not needed cancels itself, and that is no wish
         CHECK(c.state(3) == "CANCELLED");
         return outcome_of(OutcomeKind::rank_failed, 10);
     });
+    CHECK(live_jobs(c.slurm, "tc-x-004") == 1); // made by the head itself, at its end
     c.slurm.advance(20s);
-    for (int i = 0; i < 3 && live_jobs(c.slurm, "tc-x-004") == 0; ++i)
-        c.reconcile_now();
+    c.reconcile_now();
     CHECK(!c.ended());
     CHECK(live_jobs(c.slurm, "tc-x-004") == 1);
+}
+
+TEST_CASE("attempt: a standby that somebody cancelled is replaced at the end") {
+    for (const bool head_dies : {false, true}) {
+        CAPTURE(head_dies);
+        Cluster c;
+        c.submit();
+        try {
+            c.head(1, [&](const TrainHooks &) -> Outcome {
+                REQUIRE(c.slurm.cancel({c.job_of(2)}));
+                if (head_dies)
+                    throw Died{};
+                return outcome_of(OutcomeKind::rank_failed, 10);
+            });
+        } catch (const Died &) {
+            c.slurm.end(c.job_of(1), "FAILED");
+        }
+        c.slurm.advance(20s);
+        c.reconcile_now();
+        CHECK(!c.ended());
+        CHECK(live_jobs(c.slurm, "tc-x-003") == 1);
+    }
 }
 
 TEST_CASE("attempt: whichever effect of a whole life fails and however, the run finishes once") {
