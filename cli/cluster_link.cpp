@@ -1,6 +1,7 @@
 #include "cluster_link.h"
 
 #include "agent_file.h"
+#include "base/files.h"
 #include "base/hash.h"
 #include "base/text.h"
 #include "desk/wire.h"

@@ -2,12 +2,11 @@
 
 #include "base/text.h"
 #include "command.h"
-#include "report/report.h"
+#include "report/terminal_text.h"
 
 #include <chrono>
 #include <fmt/format.h>
 #include <map>
-#include <thread>
 #include <unistd.h>
 
 namespace trainctl {
@@ -29,7 +28,9 @@ public:
         if (file != last_)
             text = fmt::format("{}==> attempt {}, {} <==\n", last_.empty() ? "" : "\n", file.substr(0, file.find('/')), name_of(file));
         last_ = file;
-        trainctl::print(text + escape_control(log.value("text", "")));
+        for (const auto &line : cleaned_lines(log.value("text", "")))
+            text += line + "\n";
+        trainctl::print(text);
     }
     const std::map<std::string, std::int64_t> &offsets() const { return offsets_; }
 
@@ -59,7 +60,7 @@ bool pause(int tries) {
     const Duration wait = std::min<Duration>(first_pause * (1 << std::min(tries, 6)), longest_pause);
     const auto end = std::chrono::steady_clock::now() + wait;
     while (std::chrono::steady_clock::now() < end && !interrupted())
-        ::usleep(100'000);
+        SystemClock{}.sleep_for(100ms); // short: an interrupt is seen soon
     return !interrupted();
 }
 

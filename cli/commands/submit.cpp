@@ -7,6 +7,7 @@
 #include "run_cache.h"
 
 #include "base/hash.h"
+#include "base/ids.h"
 #include "base/text.h"
 #include "experiment/parse.h"
 #include "remote/upload.h"

@@ -87,10 +87,8 @@ public:
         journal_ = std::make_unique<JournalWriter>(files_, paths_.journal(writer), writer, no_);
         world_ = std::make_unique<World>(World{files_, *scheduler_, clock_, "job " + to_string(job_) + " on " + host_});
         describe_attempt();
-        const int code = run_attempt(*world_, attempt_, [this](const TrainHooks &hooks) { return train(hooks); });
-        if (background_.joinable())
-            background_.join();
-        return code;
+        // A standby that is still being made is not waited for: the process ends, and its sbatch with it.
+        return run_attempt(*world_, attempt_, [this](const TrainHooks &hooks) { return train(hooks); });
     }
 
 private:
@@ -109,7 +107,7 @@ private:
         attempt_.standby = wants_standby();
         attempt_.own_uid = ::getuid();
         attempt_.prepare = [this](const MakeRequest &request) { return prepare_submission(files_, run_, request); };
-        attempt_.in_background = [this](std::function<void()> what) { background_ = std::thread{std::move(what)}; };
+        attempt_.in_background = [](std::function<void()> what) { std::thread{std::move(what)}.detach(); };
         attempt_.journal = [this](const std::string &event, const std::string &text) {
             journal_->add(event, Json{{"text", text}});
             fmt::print(stderr, "trainctl-agent: {}: {}\n", event, text);
@@ -189,7 +187,21 @@ private:
             journal_->add("checkpoint_refused", Json{{"path", refused.path}, {"step", refused.step}, {"why", refused.why_not}});
         HeadPlan plan{paths_, no_, job_, run_.experiment, run_.info, run_.secrets, *nodes, tools_, choice->newest, time_left(), "",
                       beating.checked};
-        return run_head(plan, head_hooks(hooks, *dir));
+        Outcome outcome = run_head(plan, head_hooks(hooks, *dir));
+        // What was saved since the head's last look counts as progress.
+        if (const auto newest = newest_by_sizes(*dir)) {
+            outcome.checkpoint = newest->path;
+            outcome.checkpoint_step = newest->step;
+        }
+        return outcome;
+    }
+
+    // Content is hashed by whoever resumes from it.
+    std::optional<CheckpointSeen> newest_by_sizes(const std::string &dir) const {
+        HashLimits sizes_only;
+        sizes_only.max_bytes = 0;
+        auto choice = newest_complete(dir, run_.experiment.checkpoint, sizes_only);
+        return choice ? choice->newest : std::nullopt;
     }
 
     HeadHooks head_hooks(const TrainHooks &hooks, const std::string &dir) {
@@ -207,12 +219,7 @@ private:
         };
         out.superseded = [lost] { return lost->load(); };
         out.stop_wished = hooks.stop_wished;
-        out.newest_checkpoint = [this, dir]() -> std::optional<CheckpointSeen> {
-            HashLimits sizes_only;
-            sizes_only.max_bytes = 0; // content is hashed by whoever resumes from it
-            auto choice = newest_complete(dir, run_.experiment.checkpoint, sizes_only);
-            return choice ? choice->newest : std::nullopt;
-        };
+        out.newest_checkpoint = [this, dir] { return newest_by_sizes(dir); };
         out.journal = [this](const std::string &name, Json data) { journal_->add(name, std::move(data)); };
         return out;
     }
@@ -230,7 +237,6 @@ private:
     std::unique_ptr<JournalWriter> journal_;
     std::unique_ptr<World> world_;
     AttemptJob attempt_;
-    std::thread background_;
 };
 
 } // namespace

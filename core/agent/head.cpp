@@ -116,8 +116,10 @@ private:
         loop_->on_signal(SIGUSR2, [this] { look_at_wishes(); });
         loop_->on_signal(SIGCHLD, [this] {
             int status = 0;
-            for (pid_t pid = 0; (pid = ::waitpid(-1, &status, WNOHANG)) > 0;)
-                step_.child_ended(pid, status);
+            // srun alone: threads beside this one wait for commands of their own.
+            const pid_t srun = step_.pid();
+            if (srun > 0 && ::waitpid(srun, &status, WNOHANG) == srun)
+                step_.child_ended(srun, status);
         });
     }
 

@@ -32,6 +32,7 @@ public:
     void terminate(); // srun ends its tasks
     void kill();
     bool running() const { return pid_ > 0; }
+    pid_t pid() const { return pid_; } // 0: not running
 
 private:
     void read_output();

@@ -197,7 +197,9 @@ int wait_for(pid_t child) {
 bool exits_before(pid_t child, Instant end) {
     for (;;) {
         siginfo_t info{};
-        if (::waitid(P_PID, static_cast<id_t>(child), &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid == child)
+        const int asked = ::waitid(P_PID, static_cast<id_t>(child), &info, WEXITED | WNOHANG | WNOWAIT);
+        INVARIANT(asked == 0 || errno != ECHILD); // somebody else took its exit: nobody may wait for -1 beside threads
+        if (asked == 0 && info.si_pid == child)
             return true;
         if (std::chrono::steady_clock::now() >= end)
             return false;

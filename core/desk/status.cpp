@@ -40,6 +40,10 @@ Json attempt_json(const AttemptView &attempt, const RunPaths &paths, const std::
     }
     if (attempt.rejected)
         out["rejected"] = *attempt.rejected;
+    if (attempt.progress && attempt.outcome && attempt.outcome->last_step) // the last beat was before the last step
+        out["progress"]["step"] = *attempt.outcome->last_step;
+    if (attempt.progress && attempt.outcome && attempt.outcome->checkpoint_step)
+        out["progress"]["checkpoint_step"] = *attempt.outcome->checkpoint_step;
     if (attempt.progress)
         out["progress"]["age_s"] = std::max<std::int64_t>(0, now - attempt.progress->written);
     return out;
@@ -114,6 +118,10 @@ Json list_entry(DeskCall &call, const RunPaths &paths, const RunInfo &info, cons
         for (const auto *key : {"step", "total_steps", "loss", "rate", "checkpoint_step"})
             if (!progress.at(key).is_null())
                 out[key] = progress.at(key);
+        if (attempt.outcome && attempt.outcome->last_step)
+            out["step"] = *attempt.outcome->last_step;
+        if (attempt.outcome && attempt.outcome->checkpoint_step)
+            out["checkpoint_step"] = *attempt.outcome->checkpoint_step;
         out["age_s"] = std::max<std::int64_t>(0, unix_seconds(call.clock.wall()) - attempt.progress->written);
     }
     return out;

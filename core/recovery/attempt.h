@@ -29,7 +29,7 @@ struct AttemptJob {
     std::uint32_t own_uid = 0;
     std::function<Result<SubmitRequest>(const MakeRequest &)> prepare; // the next attempt
     // Runs a function beside training (sbatch may take minutes when the controller is silent). It uses World and
-    // this AttemptJob: both live until it has ended.
+    // this AttemptJob: both live until it has ended, or the process does.
     std::function<void(std::function<void()>)> in_background;
     std::function<void(const std::string &event, const std::string &text)> journal; // from any thread
 };

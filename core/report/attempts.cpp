@@ -81,6 +81,8 @@ std::string job_state(const Json &job, const AttemptFacts &facts) {
     }
     if (phase == "running")
         return "starting";
+    if (phase == "ended" && facts.standby)
+        return "standby, not needed";
     if (phase == "ended")
         return fmt::format("ended in Slurm: {}", clean_text(job, "state"));
     return "unknown to Slurm at the moment";
