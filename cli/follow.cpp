@@ -45,14 +45,22 @@ private:
     std::map<std::string, std::int64_t> offsets_;
 };
 
+// One line for each change: which attempt trains, and why the one before ended.
 void say_state(const Json &status) {
     std::string line = fmt::format("{}: {}", status.value("run", ""), status.value("state", ""));
     if (const auto text = status.value("text", ""); !text.empty())
         line += " (" + text + ")";
-    const auto &attempts = status["attempts"];
-    if (attempts.size() > 1)
-        line += fmt::format(", attempt {} of {}", attempts.back().value("standby", false) ? attempts.size() - 1 : attempts.size(), attempts.size());
-    fmt::print(stderr, "{}\n", line);
+    const Json *trained = nullptr, *before = nullptr;
+    for (const auto &attempt : status["attempts"])
+        if (!attempt["owner"].is_null()) {
+            before = trained;
+            trained = &attempt;
+        }
+    if (trained != nullptr)
+        line += fmt::format(", attempt {}", trained->value("no", 0));
+    if (before != nullptr && !(*before)["verdict"].is_null() && status.value("state", "") == "running")
+        line += fmt::format("; attempt {} ended: {}", before->value("no", 0), (*before)["verdict"].value("text", ""));
+    fmt::print(stderr, "{}\n", clean(line));
 }
 
 // Waits between two tries of a broken link; false when the user interrupts.

@@ -17,6 +17,8 @@ using namespace std::chrono_literals;
 
 constexpr Duration poll = 500ms;             // a stat of a few files: cheap for a login node
 constexpr Duration reconcile_every = 30s;    // whether the run still lives, and goes on if it can
+constexpr Duration reconcile_pending = 3s;   // while a job is on its way to its nodes, for the first minute
+constexpr Duration alive_every = 15s;        // a word now and then: writing it is how a lost link is noticed
 constexpr std::size_t piece_size = 256u << 10;
 
 // New text of log files, remembered by offset. Only whole lines go out.
@@ -97,7 +99,12 @@ private:
     std::map<std::string, std::int64_t> offsets_;
 };
 
-std::string short_state(const Json &status) { return status.value("state", "") + "|" + status.value("text", "") + "|" + std::to_string(status["attempts"].size()); }
+// What is worth a line when it changes: the state, the words on it, and which attempts have trained.
+std::string short_state(const Json &status) {
+    const auto &attempts = status["attempts"];
+    const auto trained = std::count_if(attempts.begin(), attempts.end(), [](const Json &attempt) { return !attempt["owner"].is_null(); });
+    return fmt::format("{}|{}|{}", status.value("state", ""), status.value("text", ""), trained);
+}
 
 struct LogWishes {
     bool follow, all, quiet;
@@ -118,22 +125,44 @@ Result<bool> pass_on_all(LogReader &reader, const LogWishes &wishes) {
     return any;
 }
 
+// What the run directory shows of the attempts, without asking Slurm: one file or more changes at each turn.
+std::string turn_of(DeskCall &call, const RunPaths &paths) {
+    auto attempts = call.files.list(paths.attempts());
+    std::string text;
+    for (const auto &attempt : attempts ? *attempts : std::vector<std::string>{})
+        for (const auto *file : {"claim", "outcome.json", "verdict.json"})
+            if (::access(join_path(paths.attempts(), attempt + "/" + file).c_str(), F_OK) == 0)
+                text += attempt + file;
+    return text;
+}
+
 // Until the run has ended; says the status whenever it changed.
 Result<Json> follow(DeskCall &call, const RunPaths &paths, LogReader &reader, const LogWishes &wishes) {
-    std::string said;
+    std::string said, turn;
     Instant looked{};
+    const Instant begun = call.clock.now();
+    Instant spoken = begun;
+    bool pending = true;
     for (;;) {
         auto ended = call.files.read(paths.file("ended.json"));
         if (!ended)
             return ended.error();
         if (auto passed = pass_on_all(reader, wishes); !passed)
             return passed.error();
-        const bool due = call.clock.now() - looked >= reconcile_every;
-        if (due || *ended) {
+        const Instant now_at = call.clock.now();
+        if (now_at - spoken >= alive_every) {
+            call.say({{"alive", true}});
+            spoken = now_at;
+        }
+        const bool waiting = pending && now_at - begun < 1min;
+        const auto turned = turn_of(call, paths);
+        if (turned != turn || *ended || now_at - looked >= (waiting ? reconcile_pending : reconcile_every)) {
+            turn = turned;
             auto status = status_of(call, paths, true);
             if (!status)
                 return status.error();
             looked = call.clock.now();
+            pending = status->value("state", "") == "pending" || status->value("state", "") == "starting";
             if (auto now = short_state(*status); now != said) {
                 said = now;
                 call.say({{"status", *status}});
