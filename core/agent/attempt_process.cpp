@@ -77,6 +77,7 @@ public:
         auto tools = find_slurm_tools(own_environment());
         if (!tools)
             leave(exit_go_on, tools.error().text());
+        tools->user = std::to_string(::getuid()); // asks for our own jobs only: much cheaper for the controller
         note_tools(*tools);
         auto loaded = load_run(files_, paths_);
         if (!loaded)

@@ -70,6 +70,7 @@ class Sandbox:
     def __init__(self, home, name="sandbox"):
         self.home = home
         self.name = name
+        self._root = None
 
     def up(self, *options, check=0):
         return self.home.run("sandbox", "up", "--name", self.name, *options, check=check)
@@ -82,6 +83,12 @@ class Sandbox:
 
     def pids(self):
         return {part["name"]: part["pid"] for part in self.status()["parts"]}
+
+    def root(self):
+        """Where its runs lie."""
+        if self._root is None:
+            self._root = self.status()["root"]
+        return self._root
 
     def slurm(self, *command, check=0):
         """One of Slurm's own commands against this sandbox."""
