@@ -28,6 +28,7 @@ public:
 
     const Profile &profile() const { return profile_; }
     Transport &transport() { return *transport_; }
+    const std::string &agent_hash() const { return agent_hash_; } // SHA-256 of the agent that runs get
     std::string where() const; // for people: "sandbox (me@localhost:2222)"
 
 private:

@@ -1,5 +1,4 @@
 // trainctl submit: sends an experiment and its code to a cluster and starts its first attempt.
-#include "agent_file.h"
 #include "cluster_link.h"
 #include "command.h"
 #include "experiment_file.h"
@@ -107,10 +106,7 @@ Result<void> send_code(ClusterLink &link, const Submission &submission, const st
 }
 
 Result<Json> send(ClusterLink &link, const Submission &submission) {
-    auto agent = find_agent();
-    if (!agent)
-        return agent.error();
-    const Json request = request_of(submission, agent->sha256);
+    const Json request = request_of(submission, link.agent_hash());
     auto answer = link.call(request);
     if (!answer || !answer->contains("need_code"))
         return answer;
