@@ -2,6 +2,7 @@
 
 #include "agent/head.h"
 #include "recovery/attempt.h"
+#include "recovery/retention.h"
 #include "run/run_files.h"
 #include "slurm/hostlist.h"
 #include "slurm/slurm_scheduler.h"
@@ -188,7 +189,7 @@ private:
             journal_->add("checkpoint_refused", Json{{"path", refused.path}, {"step", refused.step}, {"why", refused.why_not}});
         HeadPlan plan{paths_, no_, job_, run_.experiment, run_.info, run_.secrets, *nodes, tools_, choice->newest, time_left(), "",
                       beating.checked};
-        Outcome outcome = run_head(plan, head_hooks(hooks, *dir));
+        Outcome outcome = run_head(plan, head_hooks(hooks, *dir, choice->newest));
         // What was saved since the head's last look counts as progress.
         if (const auto newest = newest_by_sizes(*dir)) {
             outcome.checkpoint = newest->path;
@@ -205,7 +206,7 @@ private:
         return choice ? choice->newest : std::nullopt;
     }
 
-    HeadHooks head_hooks(const TrainHooks &hooks, const std::string &dir) {
+    HeadHooks head_hooks(const TrainHooks &hooks, const std::string &dir, const std::optional<CheckpointSeen> &resumed) {
         const auto lost = std::make_shared<std::atomic<bool>>(false);
         HeadHooks out;
         out.write_beat = [hooks, lost](const ProgressFile &progress) -> Result<void> {
@@ -220,7 +221,14 @@ private:
         };
         out.superseded = [lost] { return lost->load(); };
         out.stop_wished = hooks.stop_wished;
-        out.newest_checkpoint = [this, dir] { return newest_by_sizes(dir); };
+        out.newest_checkpoint = [this, dir, in_use = resumed ? std::vector{resumed->path} : std::vector<std::string>{}] {
+            auto removed = remove_old_checkpoints(dir, run_.experiment.checkpoint, in_use);
+            for (const auto &path : removed ? *removed : std::vector<std::string>{})
+                journal_->add("checkpoint_removed", Json{{"path", path}});
+            if (!removed)
+                journal_->add("checkpoint_not_removed", Json{{"text", removed.error().text()}});
+            return newest_by_sizes(dir);
+        };
         out.journal = [this](const std::string &name, Json data) { journal_->add(name, std::move(data)); };
         return out;
     }

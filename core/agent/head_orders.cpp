@@ -48,8 +48,6 @@ NodeConfig node_config(const HeadPlan &plan) {
 }
 
 Result<StartSpec> start_spec(const HeadPlan &plan, const std::optional<CheckpointSeen> &resume_from) {
-    if (plan.experiment.launch.kind == LaunchKind::srun)
-        return Error{ErrorKind::refused, "launch.kind srun is not supported", "", "use launch.kind: ranks or node"};
     const auto values = values_of(plan, resume_from);
     if (!values)
         return values.error();

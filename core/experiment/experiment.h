@@ -39,7 +39,7 @@ struct EnvironmentSpec {
     bool operator==(const EnvironmentSpec &) const = default;
 };
 
-enum class LaunchKind { ranks, node, srun };
+enum class LaunchKind { ranks, node };
 
 struct Launch {
     LaunchKind kind = LaunchKind::ranks;

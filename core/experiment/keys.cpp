@@ -193,9 +193,8 @@ std::vector<Row> content_rows() {
         {{.path = "launch.kind",
           .type = KeyType::enumeration,
           .otherwise = "ranks",
-          .allowed = {"ranks", "node", "srun"},
-          .doc = "ranks: the command is started once for each rank. node: once on each node (torchrun and the like). "
-                 "srun: by Slurm's srun (MPI).",
+          .allowed = {"ranks", "node"},
+          .doc = "ranks: the command is started once for each rank. node: once on each node (torchrun and the like).",
           .example = "ranks"},
          [](Draft &d) -> Slot { return enum_slot(d.experiment.launch.kind); }},
         {{.path = "launch.per_node",

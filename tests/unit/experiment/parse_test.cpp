@@ -152,7 +152,7 @@ TEST_CASE("experiment: values, each problem by its exact words") {
         {"resources.partition=${NOPE}", "'resources.partition': ${NOPE} is not set in your environment: export it, or "
                                         "write $${NOPE} for the text itself"},
         {"resources.partition=${BAD}", "'resources.partition': the value of a variable has a line break in it"},
-        {"launch.kind=rank", "'launch.kind' must be one of ranks, node, srun, not 'rank': did you mean 'ranks'?"},
+        {"launch.kind=rank", "'launch.kind' must be one of ranks, node, not 'rank': did you mean 'ranks'?"},
         {"recovery.standby=on", ""},
         {"recovery.standby=yes", "'recovery.standby' must be one of auto, on, off, not 'yes'"},
         {"checkpoint.save_signal=SIGUSR1", ""},

@@ -1,0 +1,13 @@
+// checkpoint.keep carried out: old complete checkpoints are removed, never one that could still be needed.
+#pragma once
+
+#include "recovery/checkpoint.h"
+
+namespace trainctl {
+
+// Removes what checkpoints_to_remove() names in `dir`, each first renamed to a hidden name, so that nobody ever sees half of
+// one. Says the removed paths. `in_use`: the one that a generation resumes from.
+Result<std::vector<std::string>> remove_old_checkpoints(const std::string &dir, const Checkpoint &spec,
+                                                        const std::vector<std::string> &in_use);
+
+} // namespace trainctl
