@@ -155,10 +155,11 @@ timeout "$short_limit" "$bin/trainctl" sandbox up "${sandbox[@]}" --nodes 2 --gp
 end
 
 begin "submitting examples/char-gpt over SSH"
-# At most 50 steps a second: the kill must come before the end, on any machine.
+# At most 50 steps a second: the kill must come before the end, on any machine. A standby: the job is a short one,
+# which gets none by itself.
 command="/usr/bin/python3 -u train.py --steps $steps --checkpoint-every 50 --checkpoint-dir {checkpoint_dir} --step-time-min 0.02"
 run=$(timeout "$short_limit" "$bin/trainctl" submit examples/char-gpt/experiment.yaml \
-    --set "cluster=$name" --set "launch.command=$command" --set "progress.total_steps=$steps")
+    --set "cluster=$name" --set "launch.command=$command" --set "progress.total_steps=$steps" --set recovery.standby=on)
 end
 
 begin "training $run: 4 ranks on 2 nodes, and at step $kill_at rank $victim is killed"
