@@ -70,7 +70,7 @@ class Sandbox:
     def __init__(self, home, name="sandbox"):
         self.home = home
         self.name = name
-        self._root = None
+        self._record = None
 
     def up(self, *options, check=0):
         return self.home.run("sandbox", "up", "--name", self.name, *options, check=check)
@@ -86,13 +86,17 @@ class Sandbox:
 
     def root(self):
         """Where its runs lie."""
-        if self._root is None:
-            self._root = self.status()["root"]
-        return self._root
+        return self._known()["root"]
+
+    def _known(self):
+        """Its status once: what does not change while it is up."""
+        if self._record is None:
+            self._record = self.status()
+        return self._record
 
     def slurm(self, *command, check=0):
         """One of Slurm's own commands against this sandbox."""
-        env = dict(self.home.env, SLURM_CONF=self.status()["slurm_conf"])
+        env = dict(self.home.env, SLURM_CONF=self._known()["slurm_conf"])
         result = subprocess.run(command, env=env, timeout=COMMAND_LIMIT, text=True, stdin=subprocess.DEVNULL,
                                 stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         if result.returncode != check:

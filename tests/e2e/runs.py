@@ -1,0 +1,232 @@
+"""Runs of the test training (trainer.py) on a sandbox: written as experiment files, submitted, looked at, hurt."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import unittest
+
+import lineage
+from harness import TRAINCTL, processes_naming, shared_sandbox, wait_until
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+PYTHON = "/usr/bin/python3" if os.path.exists("/usr/bin/python3") else sys.executable
+RUN_LIMIT = 150  # seconds until a run is at its end, on a busy machine
+SEED = "1"
+GONE_LIMIT = 10  # seconds after a run's end until none of its processes lives
+
+# How long sbatch itself may go on retrying: the sandbox's answers at once.
+os.environ["TRAINCTL_SUBMIT_HORIZON_S"] = "5"
+
+
+def status_lines(pid):
+    try:
+        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
+            return file.read().rpartition(")")[2].split()
+    except OSError:
+        return None
+
+
+def alive(pid):
+    fields = status_lines(pid)
+    return fields is not None and fields[0] not in "ZX"
+
+
+def kill(pid, how=signal.SIGKILL):
+    try:
+        os.kill(pid, how)
+    except ProcessLookupError:
+        pass
+
+
+class Run:
+    """One run of trainer.py with these options, {folder} in them being self.folder; `resources__nodes=2` and the like
+    set keys of the experiment."""
+
+    def __init__(self, sandbox, name, *options, steps=40, step_time=0.05, every=10, cluster=None, **keys):
+        self.sandbox, self.home, self.name, self.steps = sandbox, sandbox.home, name, steps
+        self.folder = tempfile.mkdtemp(prefix=f"tc-run-{name}-")
+        self.lineage = f"{self.folder}/lineage"
+        self.file = f"{self.folder}/{name}.yaml"
+        self.id = None
+        self.experiment = {
+            "name": name, "cluster": cluster or sandbox.name,
+            "resources": {"nodes": 1, "time": "5m", "cpus": 1},
+            "launch": {"per_node": 2, "command": [
+                PYTHON, "-u", f"{HERE}/trainer.py", "--steps", str(steps), "--step-time", str(step_time), "--seed", SEED,
+                "--checkpoint-every", str(every), "--checkpoint-dir", "{checkpoint_dir}", "--lineage", self.lineage,
+                *(option.replace("{folder}", self.folder) for option in options)]},
+            "checkpoint": {"manifest": "MANIFEST", "resume_args": ["--resume", "{checkpoint}"], "save_signal": "USR1",
+                           "save_time": "10s"},
+            "progress": {"patterns": [r"step (?P<step>\d+) loss (?P<loss>[\d.]+) rate (?P<rate>[\d.]+)"],
+                         "total_steps": steps},
+            "recovery": {"standby": "on", "lease": "10s", "heartbeat": "1s"}}
+        for path, value in keys.items():
+            room, key = path.split("__")
+            self.experiment.setdefault(room, {})[key] = value
+        self.write()
+
+    def write(self):
+        with open(self.file, "w", encoding="utf-8") as file:
+            json.dump(self.experiment, file, indent=1)  # every JSON text is YAML
+
+    def remove(self):
+        if self.id is not None:
+            self.home.run("cancel", self.id)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def submit(self, *options, check=0, env=None):
+        result = self.command("submit", self.file, *options, check=check, env=env)
+        if result.stdout.strip():
+            self.id = result.stdout.split()[0]
+        return result
+
+    def command(self, *arguments, check=None, env=None):
+        before = self.home.env
+        try:
+            self.home.env = dict(before, TRAINCTL_SUBMIT_HORIZON_S="5", **(env or {}))
+            return self.home.run(*arguments, check=check)
+        finally:
+            self.home.env = before
+
+    def text(self):
+        return self.command("status", self.id).stdout
+
+    def status(self, *options):
+        """The status; one with an error where there is none."""
+        result = self.command("status", self.id, "--json", *options)
+        return json.loads(result.stdout) if result.stdout else {"state": "no answer", "error": result.stderr, "attempts": []}
+
+    @property
+    def dir(self):
+        return f"{self.sandbox.root()}/runs/{self.id}"
+
+    def read(self, name):
+        try:
+            with open(f"{self.dir}/{name}", encoding="utf-8") as file:
+                return file.read()
+        except FileNotFoundError:
+            return None
+
+    def record(self, name):
+        text = self.read(name)
+        return json.loads(text) if text else None
+
+    def attempt_record(self, number, name):
+        return self.record(f"attempts/{number:03d}/{name}")
+
+    def entries(self):
+        return lineage.read(self.lineage)[0] if os.path.exists(self.lineage) else []
+
+    def wait_step(self, step, attempt=1):
+        def reached():
+            # A line may be half written while we look.
+            return [entry for entry in self.entries()
+                    if entry["event"] == "step" and entry["step"] >= step and entry["attempt"] >= attempt]
+        return wait_until(reached, RUN_LIMIT, f"step {step} of {self.id}, attempt {attempt}")[0]
+
+    def wait_standby(self):
+        """Until the attempt behind the one that trains waits in the queue."""
+        return wait_until(lambda: [job for job, (_, state) in self.jobs().items() if state == "PENDING"], what="a standby")[0]
+
+    def wait_end(self, state="finished", helped=False):
+        """Looks without acting, so that what goes on goes on by itself; `helped`: somebody looks with `status`."""
+        wait_until(lambda: self.record("ended.json") or helped and self.status() and False, RUN_LIMIT, f"the end of {self.id}")
+        status = self.status()
+        if status["state"] != state:
+            raise AssertionError(f"{self.id} is {status['state']}, not {state}\n{self.text()}")
+        return status
+
+    def jobs(self):
+        """{job: (name, state)} of this run's jobs that Slurm has not ended."""
+        lines = self.sandbox.slurm("squeue", "-h", "-o", "%i|%j|%T").splitlines()
+        found = [line.split("|") for line in lines]
+        return {int(job): (name, state) for job, name, state in found if name.startswith(f"tc-{self.id}-")}
+
+    def job(self, number=1):
+        return self.attempt_record(number, "job.json")["job"]
+
+    def rank(self, rank=0, attempt=1):
+        """Pid of a rank of this attempt."""
+        return [entry["pid"] for entry in self.entries() if entry["rank"] == rank and entry["attempt"] == attempt][-1]
+
+    def processes(self, text=None):
+        """{pid: arguments} of what works for this run on the cluster."""
+        found = {}
+        for pid in processes_naming(text or self.id):
+            try:
+                with open(f"/proc/{pid}/cmdline", "rb") as file:
+                    arguments = file.read().decode(errors="replace").split("\0")
+            except OSError:
+                continue
+            if alive(pid):
+                found[pid] = arguments
+        return found
+
+    def head(self):
+        """Pid of the attempt's head."""
+        def find():
+            return [pid for pid, arguments in self.processes().items()
+                    if "trainctl-agent" in os.path.basename(arguments[0]) and arguments[1:2] == ["run"]]
+        return wait_until(find, what="a head")[0]
+
+    def newest_checkpoint(self):
+        try:
+            names = os.listdir(f"{self.dir}/checkpoints")
+        except FileNotFoundError:
+            return 0
+        return max((int(name[5:]) for name in names if re.fullmatch(r"step-\d+", name)), default=0)
+
+
+class RunCase(unittest.TestCase):
+    """Tests of runs on the shared sandbox."""
+
+    agent = None  # another agent than TRAINCTL_AGENT
+
+    @classmethod
+    def setUpClass(cls):
+        cls.sandbox, owned = shared_sandbox()
+        if owned:
+            cls.addClassCleanup(cls.sandbox.home.remove)
+            cls.addClassCleanup(cls.sandbox.down)
+        if cls.agent:
+            before = cls.sandbox.home.env
+            cls.sandbox.home.env = dict(before, TRAINCTL_AGENT=cls.agent)
+
+    def make(self, name, *options, **more):
+        run = Run(self.sandbox, name, *options, **more)
+        self.addCleanup(self.tell_and_remove, run)
+        return run
+
+    def start(self, name, *options, **more):
+        run = self.make(name, *options, **more)
+        run.submit()
+        return run
+
+    def tell_and_remove(self, run):
+        """What a failed test needs to be understood, then nothing of the run is left."""
+        outcome = getattr(self, "_outcome", None)
+        failed = outcome is not None and not outcome.success
+        if failed and run.id:
+            print(f"--- {run.id}\n{run.text()}", file=sys.stderr)
+            for number in range(1, 9):
+                for name in ("logs/agent.log", "outcome.json", "verdict.json"):
+                    text = run.read(f"attempts/{number:03d}/{name}")
+                    if text:
+                        print(f"--- attempt {number} {name}\n{text[-3000:]}", file=sys.stderr)
+        run.remove()
+
+    def check_lineage(self, run, steps=None):
+        self.assertEqual(lineage.check(run.lineage, steps or run.steps, SEED), [])
+
+    def resumes(self, run):
+        """[(attempt, step it began from)]"""
+        return [(attempt, step) for attempt, _, step in lineage.resumes(run.lineage)]
+
+    def check_nothing_left(self, run):
+        wait_until(lambda: not run.jobs(), GONE_LIMIT, "an empty queue")
+        wait_until(lambda: not run.processes(), GONE_LIMIT, f"the end of {run.id}'s processes")
