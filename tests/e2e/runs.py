@@ -31,6 +31,13 @@ def status_lines(pid):
         return None
 
 
+def write(path, text, mode=None):
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(text)
+    if mode is not None:
+        os.chmod(path, mode)
+
+
 def alive(pid):
     fields = status_lines(pid)
     return fields is not None and fields[0] not in "ZX"
@@ -206,6 +213,18 @@ class RunCase(unittest.TestCase):
         run = self.make(name, *options, **more)
         run.submit()
         return run
+
+    def profile(self, name, environment=None, **more):
+        """Adds a cluster like the sandbox, but for these keys, for the length of the test; its name."""
+        path = f"{self.sandbox.home.env['XDG_CONFIG_HOME']}/trainctl/clusters.yaml"
+        with open(path, encoding="utf-8") as file:
+            before = file.read()
+        self.addCleanup(write, path, before)
+        status = self.sandbox.status()
+        keys = {"via": "ssh", "host": self.sandbox.name, "ssh_config": status["ssh_config"], "root": self.sandbox.root(),
+                "environment": {"SLURM_CONF": status["slurm_conf"], **(environment or {})}, **more}
+        write(path, before.rstrip("\n") + f"\n  {name}: {json.dumps(keys)}\n")
+        return name
 
     def tell_and_remove(self, run):
         """What a failed test needs to be understood, then nothing of the run is left."""

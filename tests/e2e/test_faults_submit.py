@@ -2,12 +2,13 @@
 ranks ever trains beside another."""
 
 import os
+import shutil
 import subprocess
 import threading
 import unittest
 
 from harness import TRAINCTL
-from runs import RunCase
+from runs import RunCase, write
 
 # In the PATH of the cluster's profile before Slurm's own: kills its caller, which is the desk, before or behind the
 # real sbatch, once. The next call only passes on.
@@ -42,22 +43,13 @@ class Watcher(threading.Thread):
 
 
 class SubmitTest(RunCase):
-    def profile(self, name, wrapper):
-        """A cluster like the sandbox whose sbatch is this wrapper; the name of its profile."""
+    def wrapped(self, name, wrapper):
+        """A cluster whose sbatch is this wrapper."""
         folder = f"{self.sandbox.home.path}/wrap-{name}"
-        os.makedirs(folder, exist_ok=True)
-        with open(f"{folder}/sbatch", "w", encoding="utf-8") as file:
-            file.write(wrapper.replace("{folder}", folder).replace("{name}", name))
-        os.chmod(f"{folder}/sbatch", 0o755)
-        path = f"{self.sandbox.home.env['XDG_CONFIG_HOME']}/trainctl/clusters.yaml"
-        with open(path, encoding="utf-8") as file:
-            before = file.read()
-        self.addCleanup(write, path, before)
-        status = self.sandbox.status()
-        write(path, before.rstrip("\n") + f"\n  {name}:\n    via: ssh\n    host: {self.sandbox.name}\n    ssh_config: {status['ssh_config']}\n"
-              f"    root: {self.sandbox.root()}\n    environment:\n      SLURM_CONF: {status['slurm_conf']}\n"
-              f"      PATH: {folder}:/usr/bin:/bin\n")
-        return name
+        os.makedirs(folder)
+        self.addCleanup(shutil.rmtree, folder, ignore_errors=True)
+        write(f"{folder}/sbatch", wrapper.replace("{folder}", folder).replace("{name}", name), 0o755)
+        return self.profile(name, {"PATH": f"{folder}:/usr/bin:/bin"})
 
     def finish(self, run, watcher=None):
         run.wait_end()
@@ -99,7 +91,7 @@ class SubmitTest(RunCase):
         self.assertEqual(watcher.twice, [])
 
     def try_wrapped(self, when, action, name):
-        cluster = self.profile(name, SBATCH.replace("{when}", when).replace("{action}", action))
+        cluster = self.wrapped(name, SBATCH.replace("{when}", when).replace("{action}", action))
         run = self.make(name, steps=20, cluster=cluster)
         watcher = Watcher(self, f"tc-{name}-")
         watcher.start()
@@ -121,17 +113,12 @@ class SubmitTest(RunCase):
         self.try_wrapped("after", CUT_THE_LINK, "link-after")
 
     def test_a_resume_goes_on_with_it_as_well(self):
-        cluster = self.profile("resumed", SBATCH.replace("{when}", "after").replace("{action}", KILL_THE_DESK))
+        cluster = self.wrapped("resumed", SBATCH.replace("{when}", "after").replace("{action}", KILL_THE_DESK))
         run = self.make("resumed", steps=20, cluster=cluster)
         run.command("submit", run.file, check=4)
         run.id = self.submitted(run)[0]
         run.command("resume", run.id, check=0)
         self.finish(run)
-
-
-def write(path, text):
-    with open(path, "w", encoding="utf-8") as file:
-        file.write(text)
 
 
 if __name__ == "__main__":
