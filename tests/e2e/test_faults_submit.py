@@ -4,6 +4,7 @@ ranks ever trains beside another."""
 import os
 import shutil
 import subprocess
+import tempfile
 import threading
 import unittest
 
@@ -45,8 +46,7 @@ class Watcher(threading.Thread):
 class SubmitTest(RunCase):
     def wrapped(self, name, wrapper):
         """A cluster whose sbatch is this wrapper."""
-        folder = f"{self.sandbox.home.path}/wrap-{name}"
-        os.makedirs(folder)
+        folder = tempfile.mkdtemp(prefix=f"tc-wrap-{name}-")
         self.addCleanup(shutil.rmtree, folder, ignore_errors=True)
         write(f"{folder}/sbatch", wrapper.replace("{folder}", folder).replace("{name}", name), 0o755)
         return self.profile(name, {"PATH": f"{folder}:/usr/bin:/bin"})
@@ -63,7 +63,14 @@ class SubmitTest(RunCase):
 
     def submitted(self, run):
         """Ids of runs of this name on the cluster."""
-        return [name for name in os.listdir(f"{self.sandbox.root()}/runs") if name.startswith(run.name + "-")]
+        return [name for name in self.all_runs() if name.startswith(run.name + "-") and name not in self.before]
+
+    def all_runs(self):
+        folder = f"{self.sandbox.root()}/runs"
+        return os.listdir(folder) if os.path.exists(folder) else []
+
+    def setUp(self):
+        self.before = self.all_runs()
 
     def test_killed_after_any_time(self):
         watcher = Watcher(self, "tc-killed-at-")
