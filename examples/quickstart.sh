@@ -67,12 +67,11 @@ install_and_build() {
 
 # The pid of the one process that is this rank of this run: the environment tells.
 find_rank() {
-    local folder environment
-    for folder in /proc/[0-9]*; do
-        { environment=$(tr '\0' '\n' <"$folder/environ"); } 2>/dev/null || continue
-        [[ $'\n'$environment$'\n' == *$'\n'"TRAINCTL_RUN=$run"$'\n'* && $'\n'$environment$'\n' == *$'\n'"RANK=$1"$'\n'* ]] || continue
-        { tr '\0' ' ' <"$folder/cmdline" | grep -q 'train\.py'; } 2>/dev/null || continue
-        say "${folder#/proc/}"
+    local file
+    for file in $(grep -lszxF "TRAINCTL_RUN=$run" /proc/[0-9]*/environ | xargs -r grep -lszxF "RANK=$1"); do
+        grep -qsaF train.py "${file%environ}cmdline" || continue
+        file=${file#/proc/}
+        say "${file%/environ}"
         return 0
     done
     return 1

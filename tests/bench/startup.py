@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Time and memory of commands that ask no cluster, beside the least that a tool in Python takes: `python3 -c pass`.
+"""Time and memory of commands that ask no cluster, beside the least that a tool in Python takes: `/usr/bin/python3 -c pass`.
 
 Usage: startup.py [--runs 30]
 """
@@ -44,7 +44,7 @@ def main():
         every_key = [TRAINCTL, "check", os.path.join(ROOT, "examples/every-key.yaml"),
                      "--set", f"template={ROOT}/templates/slurm.sbatch.mustache"]
         ours = {"trainctl version": [TRAINCTL, "version"], "trainctl check every-key.yaml": every_key}
-        peer = ["python3", "-c", "pass"]
+        peer = ["/usr/bin/python3", "-c", "pass"]
         results = {name: [] for name in [*ours, "peer"]}
         for _ in range(runs):  # interleaved: a busy moment of the machine meets all of them
             for name, command in [*ours.items(), ("peer", peer)]:
@@ -55,7 +55,7 @@ def main():
             memory.add(name, [peak for _, peak in results[name]], [peak for _, peak in results["peer"]])
         times.print()
         memory.print()
-        print("peer: python3 -c pass")
+        print("peer: /usr/bin/python3 -c pass")
     finally:
         home.remove()
 
