@@ -153,6 +153,11 @@ int submit(const SubmitOptions &options) {
             fmt::print(stderr, "hint: the same command again goes on with this run ({}); nothing is submitted twice\n", submission.run);
         return code;
     }
+    if (answer->value("state", "") == "unknown") {
+        fmt::print(stderr, "trainctl: error: {}\nhint: the same command again goes on with this run ({}); nothing is submitted twice\n",
+                   answer->value("text", ""), submission.run);
+        return exit_unreachable;
+    }
     forget_submit(submission.key);
     if (options.json)
         print(dump_json(*answer, 2) + "\n");

@@ -177,7 +177,7 @@ private:
             return cannot_train("the code could not be unpacked: " + made.error().text());
         beating();
         auto nodes = expand_hostlist(attempt_.nodes);
-        auto dir = checkpoint_dir(run_);
+        auto dir = checkpoint_dir(paths_, run_.experiment);
         if (!nodes || !dir)
             return cannot_train(nodes ? dir.error().text() : nodes.error().text());
         HashLimits limits;

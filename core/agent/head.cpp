@@ -229,6 +229,8 @@ private:
             outcome_->checkpoint_step = plan_.resume_from->step;
         }
         outcome_->written = unix_seconds(std::chrono::system_clock::now());
+        if (outcome_->kind != OutcomeKind::lease_lost) // the last step and loss, for people
+            beats_.add([hooks = hooks_, file = progress_file()] { (void)hooks->write_beat(file).ok(); });
         for (auto &[node, state] : nodes_)
             state.order.bye = true;
         push();

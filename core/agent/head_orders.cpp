@@ -2,6 +2,7 @@
 
 #include "base/files.h"
 #include "experiment/placeholders.h"
+#include "run/run_files.h"
 
 namespace trainctl {
 
@@ -11,7 +12,7 @@ using Values = std::map<std::string, std::string>;
 
 Result<Values> values_of(const HeadPlan &plan, const std::optional<CheckpointSeen> &resume_from) {
     Values values{{"run", plan.paths.run.value}, {"attempt", std::to_string(plan.attempt.value)}};
-    const auto dir = checkpoint_dir(plan);
+    const auto dir = checkpoint_dir(plan.paths, plan.experiment);
     if (!dir)
         return dir.error();
     values["checkpoint_dir"] = *dir;
@@ -22,14 +23,6 @@ Result<Values> values_of(const HeadPlan &plan, const std::optional<CheckpointSee
 
 } // namespace
 
-Result<std::string> checkpoint_dir(const HeadPlan &plan) {
-    const Values values{{"run", plan.paths.run.value}, {"attempt", std::to_string(plan.attempt.value)}};
-    const auto dir = expand(plan.experiment.checkpoint.dir, values);
-    if (!dir)
-        return dir.error();
-    return join_path(plan.paths.dir(), *dir);
-}
-
 NodeConfig node_config(const HeadPlan &plan) {
     NodeConfig out;
     out.run = plan.paths.run.value;
@@ -37,7 +30,7 @@ NodeConfig node_config(const HeadPlan &plan) {
     out.job = to_string(plan.job);
     out.work_dir = plan.paths.file("work");
     out.logs_dir = plan.paths.attempt_file(plan.attempt, "logs");
-    out.checkpoint_dir = checkpoint_dir(plan) ? *checkpoint_dir(plan) : "";
+    out.checkpoint_dir = checkpoint_dir(plan.paths, plan.experiment) ? *checkpoint_dir(plan.paths, plan.experiment) : "";
     out.setup = plan.experiment.environment.setup;
     out.patterns = plan.experiment.progress.patterns;
     out.chips_per_node = plan.experiment.resources.per_node;

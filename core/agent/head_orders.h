@@ -8,11 +8,8 @@ namespace trainctl {
 
 NodeConfig node_config(const HeadPlan &plan);
 
-// checkpoint.dir, absolute.
-Result<std::string> checkpoint_dir(const HeadPlan &plan);
-
 // The command and the environment of all ranks; what differs by node is left open. Errors: invalid, for a
-// placeholder that has no value; refused, for a kind of launch that is not there.
+// placeholder that has no value.
 Result<StartSpec> start_spec(const HeadPlan &plan, const std::optional<CheckpointSeen> &resume_from);
 
 } // namespace trainctl

@@ -109,18 +109,6 @@ void place_descriptors(Prepared &made) {
 
 } // namespace
 
-void Fd::close() {
-    if (fd_ >= 0)
-        ::close(std::exchange(fd_, -1));
-}
-
-Result<Pipe> make_pipe() {
-    int ends[2];
-    if (::pipe2(ends, O_CLOEXEC) != 0)
-        return errno_error(errno, "cannot make a pipe", "");
-    return Pipe{Fd{ends[0]}, Fd{ends[1]}};
-}
-
 Result<Fd> memory_file(const char *name, const std::string &content) {
     Fd fd{::memfd_create(name, MFD_CLOEXEC)};
     if (!fd)

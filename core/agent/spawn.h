@@ -3,39 +3,15 @@
 // with 127, so that a hanging file system blocks the child only. Safe while other threads run.
 #pragma once
 
+#include "base/fd.h"
 #include "base/process.h"
 #include "base/result.h"
 
 #include <string>
 #include <sys/types.h>
-#include <utility>
 #include <vector>
 
 namespace trainctl {
-
-// A descriptor that is closed with its owner.
-class Fd {
-public:
-    explicit Fd(int fd = -1) : fd_(fd) {}
-    Fd(Fd &&other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
-    Fd &operator=(Fd &&other) noexcept {
-        std::swap(fd_, other.fd_);
-        return *this;
-    }
-    ~Fd() { close(); }
-    int get() const { return fd_; }
-    explicit operator bool() const { return fd_ >= 0; }
-    int release() { return std::exchange(fd_, -1); }
-    void close();
-
-private:
-    int fd_;
-};
-
-struct Pipe {
-    Fd read_end, write_end;
-};
-Result<Pipe> make_pipe(); // both ends closed on exec
 
 // A file in memory with this content, at its beginning.
 Result<Fd> memory_file(const char *name, const std::string &content);

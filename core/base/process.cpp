@@ -1,5 +1,6 @@
 #include "base/process.h"
 
+#include "base/fd.h"
 #include "base/text.h"
 
 #include <algorithm>
@@ -20,36 +21,6 @@ namespace trainctl {
 namespace {
 
 constexpr std::size_t read_size = 1u << 16; // a pipe's default capacity
-
-class Fd {
-public:
-    explicit Fd(int fd = -1) : fd_(fd) {}
-    Fd(Fd &&other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
-    Fd &operator=(Fd &&other) noexcept {
-        std::swap(fd_, other.fd_);
-        return *this;
-    }
-    ~Fd() { close(); }
-    int get() const { return fd_; }
-    void close() {
-        if (fd_ >= 0)
-            ::close(std::exchange(fd_, -1));
-    }
-
-private:
-    int fd_;
-};
-
-struct Pipe {
-    Fd read_end, write_end;
-};
-
-Result<Pipe> make_pipe() {
-    int ends[2];
-    if (::pipe2(ends, O_CLOEXEC) != 0)
-        return errno_error(errno, "cannot make a pipe", "");
-    return Pipe{Fd{ends[0]}, Fd{ends[1]}};
-}
 
 struct ExecArguments {
     std::vector<char *> argv, envp;

@@ -91,6 +91,12 @@ int desk_main() {
     return 0;
 }
 
+ProtocolLimits desk_limits(const LoadedRun &run) {
+    ProtocolLimits limits = limits_of(run.experiment, run.info);
+    limits.make_patience = std::chrono::seconds{30};
+    return limits;
+}
+
 Result<RunPaths> run_of(const DeskCall &call) {
     const auto wanted = call.text("run");
     if (valid_run_id(wanted)) {

@@ -37,7 +37,8 @@ Result<Json> desk_resume(DeskCall &call);
 // errors included.
 int desk_main();
 
-// Shared by the verbs.
+// Shared by the verbs. Somebody waits for the answer: a silent Slurm is told soon, and the next call goes on.
+ProtocolLimits desk_limits(const LoadedRun &run);
 Result<RunPaths> run_of(const DeskCall &call);
 Result<Json> status_of(DeskCall &call, const RunPaths &paths, bool act);
 

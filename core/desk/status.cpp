@@ -70,7 +70,7 @@ Result<Json> status_of(DeskCall &call, const RunPaths &paths, bool act) {
     if (!run)
         return run.error();
     World world{call.files, call.scheduler, call.clock, call.who};
-    ReconcileRequest request{run->experiment.recovery, limits_of(run->experiment, run->info), ::getuid(), act,
+    ReconcileRequest request{run->experiment.recovery, desk_limits(*run), ::getuid(), act,
                              [&](const MakeRequest &make) { return prepare_submission(call.files, *run, make); }};
     auto seen = reconcile(world, paths, request);
     if (!seen)

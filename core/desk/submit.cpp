@@ -82,7 +82,7 @@ Result<void> make_run(DeskCall &call, const RunPaths &paths) {
 
 // A checkpoint folder outside of the run's own belongs to one living run at a time.
 Result<void> own_checkpoints(DeskCall &call, const LoadedRun &run) {
-    auto dir = checkpoint_dir(run);
+    auto dir = checkpoint_dir(run.paths, run.experiment);
     if (!dir)
         return dir.error();
     if (dir->starts_with(run.paths.dir() + "/"))
@@ -109,11 +109,8 @@ Result<void> own_checkpoints(DeskCall &call, const LoadedRun &run) {
 }
 
 // Slurm takes jobs that its partition can never run: say so at once.
-std::string never_starts(DeskCall &call, const Resources &wanted) {
-    auto partitions = call.scheduler.partitions();
-    if (!partitions)
-        return "";
-    for (const auto &partition : *partitions) {
+std::string never_starts(const std::vector<Partition> &partitions, const Resources &wanted) {
+    for (const auto &partition : partitions) {
         if (wanted.partition.empty() ? !partition.is_default : partition.name != wanted.partition)
             continue;
         const int nodes = wanted.nodes + wanted.spares;
@@ -141,6 +138,9 @@ Result<Json> desk_submit(DeskCall &call) {
     const RunInfo info = info_of(call, paths.run);
     if (!info.code_archive.empty() && ::access(info.code_archive.c_str(), R_OK) != 0)
         return Json{{"format", desk_format}, {"need_code", info.code_archive}};
+    auto partitions = call.scheduler.partitions(); // also asks whether Slurm answers, before anything is made
+    if (!partitions)
+        return partitions.error();
     if (auto made = make_run(call, paths); !made)
         return made.error();
     auto run = load_run(call.files, paths);
@@ -150,7 +150,7 @@ Result<Json> desk_submit(DeskCall &call) {
         return owned.error();
 
     World world{call.files, call.scheduler, call.clock, call.who};
-    ReconcileRequest request{run->experiment.recovery, limits_of(run->experiment, run->info), ::getuid(), true,
+    ReconcileRequest request{run->experiment.recovery, desk_limits(*run), ::getuid(), true,
                              [&](const MakeRequest &make) { return prepare_submission(call.files, *run, make); }};
     auto seen = reconcile(world, paths, request);
     if (!seen)
@@ -166,7 +166,7 @@ Result<Json> desk_submit(DeskCall &call) {
                      "nothing was submitted; correct the experiment and submit again"};
     }
     Json answer{{"format", desk_format}, {"run", paths.run.value}, {"state", to_string(seen->state)}, {"dir", paths.dir()}, {"text", seen->text},
-                {"job", first != nullptr && first->job ? Json(first->job->id.value) : Json{}}, {"never_starts", never_starts(call, run->experiment.resources)}};
+                {"job", first != nullptr && first->job ? Json(first->job->id.value) : Json{}}, {"never_starts", never_starts(*partitions, run->experiment.resources)}};
     return answer;
 }
 

@@ -76,11 +76,11 @@ Result<SubmitRequest> prepare_submission(Files &files, const LoadedRun &run, con
     return submit;
 }
 
-Result<std::string> checkpoint_dir(const LoadedRun &run) {
-    auto dir = expand(run.experiment.checkpoint.dir, {{"run", run.paths.run.value}});
+Result<std::string> checkpoint_dir(const RunPaths &paths, const Experiment &experiment) {
+    auto dir = expand(experiment.checkpoint.dir, {{"run", paths.run.value}});
     if (!dir)
         return dir.error();
-    return join_path(run.paths.dir(), *dir);
+    return join_path(paths.dir(), *dir);
 }
 
 } // namespace trainctl

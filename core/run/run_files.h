@@ -26,6 +26,6 @@ ProtocolLimits limits_of(const Experiment &experiment, const RunInfo &info);
 Result<SubmitRequest> prepare_submission(Files &files, const LoadedRun &run, const MakeRequest &request);
 
 // checkpoint.dir with its placeholders filled in, absolute.
-Result<std::string> checkpoint_dir(const LoadedRun &run);
+Result<std::string> checkpoint_dir(const RunPaths &paths, const Experiment &experiment);
 
 } // namespace trainctl
