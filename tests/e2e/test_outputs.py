@@ -48,7 +48,7 @@ class OutputTest(RunCase):
             for arguments in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "first"]):
                 subprocess.run(git + arguments, check=True, timeout=30)
             write(f"{folder}/train.sh", "echo edited in $PWD; cat new.txt\n")
-            write(f"{folder}/new.txt", "a new file\n")
+            write(f"{folder}/new.txt", f"a new file {folder}\n")  # no other test's archive is the same
             write(f"{folder}/ignored", "never sent\n")
             runs = [self.make(name, code__path=folder, launch__per_node=1, launch__command=["sh", "train.sh"])
                     for name in ("coded", "recoded")]
