@@ -35,12 +35,17 @@ class Watcher(threading.Thread):
     def __init__(self, case, prefix):
         super().__init__(daemon=True)
         self.case, self.prefix, self.done, self.twice = case, prefix, threading.Event(), []
+        self.looks, self.problem = 0, None
 
     def run(self):
-        while not self.done.wait(0.1):
-            names = self.case.sandbox.slurm("squeue", "-h", "-o", "%j", "-t", "PENDING,RUNNING").split()
-            names = [name for name in names if self.prefix in name]
-            self.twice += sorted({name for name in names if names.count(name) > 1})
+        try:
+            while not self.done.wait(0.1):
+                names = self.case.sandbox.slurm("squeue", "-h", "-o", "%j", "-t", "PENDING,RUNNING").split()
+                names = [name for name in names if self.prefix in name]
+                self.twice += sorted({name for name in names if names.count(name) > 1})
+                self.looks += 1
+        except Exception as problem:  # a watcher that saw nothing proves nothing
+            self.problem = problem
 
 
 class SubmitTest(RunCase):
