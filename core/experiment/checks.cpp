@@ -1,6 +1,7 @@
 #include "experiment/checks.h"
 
 #include "base/text.h"
+#include "experiment/values.h"
 
 #include <algorithm>
 #include <array>
@@ -202,6 +203,15 @@ std::string check_progress_pattern(const std::string &text) {
         any = true;
     }
     return any ? "" : fmt::format("needs a group (?P<step>...), (?P<loss>...) or (?P<rate>...): '{}'", text);
+}
+
+std::string check_stall_timeout(const std::string &text) {
+    if (text == "auto" || text == "off")
+        return "";
+    const auto duration = parse_duration(text);
+    if (!duration)
+        return fmt::format("must be auto, off or a duration such as 15m, not '{}'", text);
+    return duration->count() >= 1 ? "" : "must be at least 1s";
 }
 
 } // namespace trainctl

@@ -14,5 +14,6 @@ std::string check_secret(const std::string &text);   // likewise; never quotes w
 std::string check_checkpoint_pattern(const std::string &text);
 std::string check_file_suffix(const std::string &text); // marker, manifest: a name inside a checkpoint
 std::string check_progress_pattern(const std::string &text);
+std::string check_stall_timeout(const std::string &text); // auto, off, or a duration
 
 } // namespace trainctl

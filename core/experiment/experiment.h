@@ -39,10 +39,13 @@ struct EnvironmentSpec {
     bool operator==(const EnvironmentSpec &) const = default;
 };
 
-enum class LaunchKind { ranks, node };
+enum class LaunchKind { ranks, node, srun };
+enum class LaunchPreset { none, torchrun, accelerate, deepspeed, jax };
 
 struct Launch {
     LaunchKind kind = LaunchKind::ranks;
+    LaunchPreset preset = LaunchPreset::none; // of kind node: who starts the ranks of a node
+    std::string mpi;                   // of kind srun: its --mpi; empty: the site's default
     int per_node = 0;                  // processes on each node; 0: one for each chip, or 1
     std::vector<std::string> command;  // argv; placeholders allowed
     bool operator==(const Launch &) const = default;
@@ -69,6 +72,20 @@ struct Progress {
     bool operator==(const Progress &) const = default;
 };
 
+enum class Preflight { quick, off };
+
+struct Health {
+    Preflight preflight = Preflight::quick;
+    std::string check;                         // shell, on each node with the preflight
+    std::string report_node;                   // shell, on the head's node, for each bad node
+    std::optional<std::uint64_t> min_free_mib = 1024; // of the file systems of run and checkpoints
+    std::string stall_timeout = "auto";        // "auto", "off" or a duration: see stall_timeout_of()
+    std::chrono::seconds startup_timeout{1800};// to the first step, with stall_timeout auto
+    bool operator==(const Health &) const = default;
+};
+
+enum class InPlace { on, off };
+
 enum class StandbyPolicy { automatic, on, off };
 
 struct Recovery {
@@ -77,6 +94,8 @@ struct Recovery {
     int no_progress_max = 3;             // and after this many in a row without a newer checkpoint
     std::chrono::seconds lease{30};      // design: how long silent ranks may live
     std::chrono::seconds heartbeat{5};   // how often agents and the head beat
+    std::chrono::seconds node_timeout{10}; // a silent node is lost then, and its ranks are dead
+    InPlace in_place = InPlace::on;      // restart inside the allocation where that is possible
     bool operator==(const Recovery &) const = default;
 };
 
@@ -90,6 +109,7 @@ struct Experiment {
     Launch launch;
     Checkpoint checkpoint;
     Progress progress;
+    Health health;
     Recovery recovery;
 
     int ranks_per_node() const { return launch.per_node > 0 ? launch.per_node : resources.per_node > 0 ? resources.per_node : 1; }

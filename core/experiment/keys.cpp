@@ -1,6 +1,7 @@
 #include "experiment/keys.h"
 
 #include "experiment/checks.h"
+#include "experiment/key_rows.h"
 
 namespace trainctl {
 
@@ -193,10 +194,24 @@ std::vector<Row> content_rows() {
         {{.path = "launch.kind",
           .type = KeyType::enumeration,
           .otherwise = "ranks",
-          .allowed = {"ranks", "node"},
-          .doc = "ranks: the command is started once for each rank. node: once on each node (torchrun and the like).",
+          .allowed = {"ranks", "node", "srun"},
+          .doc = "ranks: the command is started once for each rank. node: once on each node (torchrun and the like). srun: "
+                 "once for each rank by srun, for MPI.",
           .example = "ranks"},
          [](Draft &d) -> Slot { return enum_slot(d.experiment.launch.kind); }},
+        {{.path = "launch.preset",
+          .type = KeyType::enumeration,
+          .otherwise = "none",
+          .allowed = {"none", "torchrun", "accelerate", "deepspeed", "jax"},
+          .doc = "With kind node: the launcher that is put before the command, with the rendezvous of each generation.",
+          .example = "torchrun"},
+         [](Draft &d) -> Slot { return enum_slot(d.experiment.launch.preset); }},
+        {{.path = "launch.mpi",
+          .type = KeyType::text,
+          .check = check_word,
+          .doc = "With kind srun: srun's --mpi. Without it, the site's default.",
+          .example = "pmix"},
+         [](Draft &d) -> Slot { return &d.experiment.launch.mpi; }},
         {{.path = "launch.per_node",
           .type = KeyType::integer,
           .otherwise = "0",
@@ -279,64 +294,6 @@ std::vector<Row> checkpoint_rows() {
           .doc = "How many complete checkpoints to keep. 0: all.",
           .example = "3"},
          [](Draft &d) -> Slot { return &d.experiment.checkpoint.keep; }},
-    };
-}
-
-std::vector<Row> policy_rows() {
-    return {
-        {{.path = "progress.patterns",
-          .type = KeyType::list,
-          .check = check_progress_pattern,
-          .doc = "Patterns (RE2) for lines of the ranks' output, with the groups step, loss and rate.",
-          .example = "['step (?P<step>\\d+) loss (?P<loss>[\\d.]+)']"},
-         [](Draft &d) -> Slot { return &d.experiment.progress.patterns; }},
-        {{.path = "progress.total_steps",
-          .type = KeyType::integer,
-          .min = 1,
-          .max = std::int64_t{1} << 53,
-          .doc = "How many steps the whole training has, to tell how much is left.",
-          .example = "100000"},
-         [](Draft &d) -> Slot { return &d.experiment.progress.total_steps; }},
-        {{.path = "recovery.standby",
-          .type = KeyType::enumeration,
-          .otherwise = "auto",
-          .allowed = {"auto", "on", "off"},
-          .doc = "Whether the next attempt waits in the queue while one runs. auto: where the site allows it.",
-          .example = "auto"},
-         [](Draft &d) -> Slot { return enum_slot(d.experiment.recovery.standby); }},
-        {{.path = "recovery.max_attempts",
-          .type = KeyType::integer,
-          .otherwise = "50",
-          .min = 1,
-          .max = 10000,
-          .doc = "The run fails for good after this many attempts.",
-          .example = "50"},
-         [](Draft &d) -> Slot { return &d.experiment.recovery.max_attempts; }},
-        {{.path = "recovery.no_progress_max",
-          .type = KeyType::integer,
-          .otherwise = "3",
-          .min = 1,
-          .max = 1000,
-          .doc = "And after this many in a row that left no newer checkpoint.",
-          .example = "3"},
-         [](Draft &d) -> Slot { return &d.experiment.recovery.no_progress_max; }},
-        {{.path = "recovery.lease",
-          .type = KeyType::duration,
-          .otherwise = "30s",
-          .min = 3,
-          .max = hour,
-          .doc =
-              "Ranks that nobody has heard for this long are killed; a successor waits for it. At least 3 heartbeats.",
-          .example = "30s"},
-         [](Draft &d) -> Slot { return &d.experiment.recovery.lease; }},
-        {{.path = "recovery.heartbeat",
-          .type = KeyType::duration,
-          .otherwise = "5s",
-          .min = 1,
-          .max = 600,
-          .doc = "How often the agents and the head beat.",
-          .example = "5s"},
-         [](Draft &d) -> Slot { return &d.experiment.recovery.heartbeat; }},
     };
 }
 

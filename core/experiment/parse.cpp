@@ -29,6 +29,7 @@ public:
         gres();
         times();
         checkpoint();
+        launch();
         secrets();
     }
 
@@ -99,11 +100,34 @@ private:
             add(given("recovery.lease") ? "recovery.lease" : "recovery.heartbeat",
                 fmt::format("'recovery.lease' ({}) must be at least three times 'recovery.heartbeat' ({})",
                             duration_text(e.recovery.lease), duration_text(e.recovery.heartbeat)));
+        node_timeout();
         if (good("checkpoint.save_signal") && usable("checkpoint.save_time") && good("resources.time") &&
             e.checkpoint.save_time >= *e.resources.time)
             add(given("checkpoint.save_time") ? "checkpoint.save_time" : "resources.time",
                 fmt::format("'checkpoint.save_time' ({}) must be shorter than 'resources.time' ({})",
                             duration_text(e.checkpoint.save_time), duration_text(*e.resources.time)));
+    }
+
+    // Where it is not given it follows what is.
+    void node_timeout() {
+        Recovery &recovery = draft_.experiment.recovery;
+        if (!usable("recovery.lease") || !usable("recovery.heartbeat") || !usable("recovery.node_timeout"))
+            return;
+        if (!given("recovery.node_timeout"))
+            recovery.node_timeout = std::min(std::max(recovery.node_timeout, 2 * recovery.heartbeat), recovery.lease);
+        else if (recovery.node_timeout < 2 * recovery.heartbeat || recovery.node_timeout > recovery.lease)
+            add("recovery.node_timeout",
+                fmt::format("'recovery.node_timeout' ({}) must be at least two times 'recovery.heartbeat' ({}) and at most "
+                            "'recovery.lease' ({})", duration_text(recovery.node_timeout),
+                            duration_text(recovery.heartbeat), duration_text(recovery.lease)));
+    }
+
+    void launch() {
+        const Launch &launch = draft_.experiment.launch;
+        if (good("launch.preset") && usable("launch.kind") && launch.preset != LaunchPreset::none && launch.kind != LaunchKind::node)
+            add("launch.preset", "'launch.preset' needs 'launch.kind: node': one launcher on each node");
+        if (good("launch.mpi") && usable("launch.kind") && launch.kind != LaunchKind::srun)
+            add("launch.mpi", "'launch.mpi' needs 'launch.kind: srun'");
     }
 
     void checkpoint() {

@@ -127,6 +127,10 @@ std::string valid_text(Dice &dice, const KeySpec &key, bool lines) {
             return "--" + dice.of<std::string>({"exclude", "nice"}) + "=" + hostile_text(dice, false);
         if (path == "progress.patterns")
             return "(?P<step>" + quoted_pattern(hostile_text(dice, false)) + ")";
+        if (path == "health.stall_timeout")
+            return dice.of<std::string>({"auto", "off", "90s", "1-12:00:00"});
+        if (path == "launch.mpi")
+            return dice.of<std::string>({"pmix", "no"});
         if (path == "checkpoint.pattern")
             return dice.of<std::string>({"{step}", "no {step}", "# {step}'\"", "s-{step}.pt"});
     }
@@ -175,6 +179,11 @@ Experiment random_experiment(Dice &dice) {
     Experiment &e = draft.experiment;
     e.resources.min_nodes = std::min(e.resources.min_nodes, e.resources.nodes);
     e.recovery.lease = std::max(e.recovery.lease, 3 * e.recovery.heartbeat);
+    e.recovery.node_timeout = std::clamp(e.recovery.node_timeout, 2 * e.recovery.heartbeat, e.recovery.lease);
+    if (e.launch.kind != LaunchKind::node)
+        e.launch.preset = LaunchPreset::none;
+    if (e.launch.kind != LaunchKind::srun)
+        e.launch.mpi.clear();
     if (e.resources.per_node == 0)
         e.resources.chip.clear();
     if (e.resources.time)
@@ -249,7 +258,7 @@ TEST_CASE("fuzz: mutations of every-key.yaml never crash, and every problem has 
         if (parsed.ok())
             REQUIRE(parse_experiment({emit_experiment(parsed.experiment), "x"}).experiment == parsed.experiment);
     }
-    CHECK(with_problems > 1000); // the mutations bite
+    CHECK(with_problems > 900); // the mutations bite
     CHECK(with_problems < 2000);
 }
 

@@ -43,8 +43,9 @@ TEST_CASE("experiment: every-key.yaml holds every key of the table, and has no p
     CHECK(parsed.warnings.empty());
     for (const auto &row : experiment_keys()) {
         CAPTURE(row.spec.path);
-        // One of two that exclude each other stands in a comment.
-        CHECK(parsed.places.count(row.spec.path) == (std::string{row.spec.path} == "checkpoint.marker" ? 0 : 1));
+        // What excludes another key stands in a comment.
+        const std::string path = row.spec.path;
+        CHECK(parsed.places.count(path) == (path == "checkpoint.marker" || path == "launch.mpi" ? 0 : 1));
     }
     CHECK(example("every-key.yaml").find("# marker: .done") != std::string::npos);
     const Experiment &e = parsed.experiment;
@@ -78,6 +79,10 @@ TEST_CASE("experiment: the table's own texts are true") {
         // The example is a valid value beside what it needs.
         std::vector<std::string> sets{"resources.per_node=8", "resources.nodes=2",
                                       std::string{row.spec.path} + "=" + row.spec.example};
+        if (std::string{row.spec.path} == "launch.preset")
+            sets.emplace_back("launch.kind=node");
+        if (std::string{row.spec.path} == "launch.mpi")
+            sets.emplace_back("launch.kind=srun");
         CHECK(problems_of(core, sets) == "");
     }
 }
@@ -97,7 +102,7 @@ TEST_CASE("experiment: keys") {
         {"name: a\nnodes: 1\nresources: {nodes: 1}\nlaunch: {command: x}\n",
          "e.yaml:2:1: unknown key 'nodes': did you mean 'resources.nodes'?"},
         {"name: a\nresources: {nodes: 1}\nlaunch: {command: x, zzz: 1}\n",
-         "e.yaml:3:22: unknown key 'zzz' in 'launch': allowed keys: kind, per_node, command"},
+         "e.yaml:3:22: unknown key 'zzz' in 'launch': allowed keys: kind, preset, mpi, per_node, command"},
         {"name: a\nname: b\nresources: {nodes: 1, nodes: 2}\nlaunch: {command: x}\n",
          "e.yaml:2:1: duplicate key 'name': it stands at line 1 already\n"
          "e.yaml:3:23: duplicate key 'nodes': it stands at line 3 already"},
@@ -107,10 +112,10 @@ TEST_CASE("experiment: keys") {
          "e.yaml:2:1: missing key 'resources.nodes' (or 'resources.chips'), for example `resources.nodes: 2`"},
         {"name: a\nresources: {nodes: 1}\nlaunch: python\n",
          "e.yaml:3:1: missing key 'launch.command', for example `launch.command: python train.py`\n"
-         "e.yaml:3:9: 'launch' must be a map of keys (kind, per_node, command), not a text"},
+         "e.yaml:3:9: 'launch' must be a map of keys (kind, preset, mpi, per_node, command), not a text"},
         {"name: a\nresources: {nodes: 1}\nlaunch:\n  command:x\n",
          "e.yaml:3:1: missing key 'launch.command', for example `launch.command: python train.py`\n"
-         "e.yaml:4:3: 'launch' must be a map of keys (kind, per_node, command), not a text: write a blank after "
+         "e.yaml:4:3: 'launch' must be a map of keys (kind, preset, mpi, per_node, command), not a text: write a blank after "
          "'command:'"},
         {"- a\n", "e.yaml:1:1: must be a map of keys and values, not a list"},
         {"name: a\nresources: {nodes: 1}\nlaunch: {command: x}\n<<: {cluster: x}\n",
@@ -152,7 +157,7 @@ TEST_CASE("experiment: values, each problem by its exact words") {
         {"resources.partition=${NOPE}", "'resources.partition': ${NOPE} is not set in your environment: export it, or "
                                         "write $${NOPE} for the text itself"},
         {"resources.partition=${BAD}", "'resources.partition': the value of a variable has a line break in it"},
-        {"launch.kind=rank", "'launch.kind' must be one of ranks, node, not 'rank': did you mean 'ranks'?"},
+        {"launch.kind=rank", "'launch.kind' must be one of ranks, node, srun, not 'rank': did you mean 'ranks'?"},
         {"recovery.standby=on", ""},
         {"recovery.standby=yes", "'recovery.standby' must be one of auto, on, off, not 'yes'"},
         {"checkpoint.save_signal=SIGUSR1", ""},
