@@ -17,16 +17,20 @@ struct LaunchPlace {
     int master_port = 0;     // free on the node of rank 0, new for each generation
     std::string run;
     int attempt = 0, generation = 0;
+    std::string job = {};    // Slurm's id
 };
 
 struct NodeCommand {
     std::vector<std::string> command;
     Environment environment;  // on top of everything else
-    int processes = 1;        // that the agent starts: ranks_per_node of kind ranks, one of kind node, none of kind srun
+    int processes = 1;        // under the agent on this node: ranks_per_node, or one of kind node
 };
 
-// `command` has its placeholders filled in. A command that names its interpreter is passed on the way the launcher
-// wants it: "python -u train.py" becomes the script "train.py" for torchrun, "python -m pkg" its module.
+// `command` has its placeholders filled in. With a preset
+//   python train.py ...     is passed on as the launcher's script, "python -m pkg" as its module;
+//   /venv/bin/python ...    runs that interpreter's launcher, not the one in PATH;
+//   --tee 3 train.py ...    puts the user's own options of the launcher behind ours;
+//   anything else           is started by the launcher as a program of its own (--no_python).
 NodeCommand node_command(const Launch &launch, const std::vector<std::string> &command, const LaunchPlace &place);
 
 } // namespace trainctl
