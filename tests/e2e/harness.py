@@ -1,7 +1,8 @@
 """What end-to-end tests share: the programs under test, a home of their own, a sandbox, waiting for conditions.
 
 The programs come from the environment: TRAINCTL (needed), TRAINCTL_AGENT, TRAINCTL_RELEASE_DIR. TRAINCTL_SANDBOX_HOME is
-the home of the sandbox that several tests share; without it a test makes its own.
+the home of the sandbox that several tests share; without it a test makes its own. TRAINCTL_SANDBOX_FLAVOUR says which
+kind of cluster that is: words of FLAVOURS with commas between them, such as "strict,accounting".
 """
 
 import json
@@ -15,6 +16,9 @@ import time
 TRAINCTL = os.environ.get("TRAINCTL", "trainctl")
 COMMAND_LIMIT = 180  # seconds: the longest that one command may take, on a busy machine
 POLL = 0.05
+FLAVOURS = {"plain": [], "accounting": ["--accounting"],
+            # Tests of lost nodes can't wait for a site's 300 s.
+            "strict": ["--site", "strict", "--slurmd-timeout", "10"]}
 
 
 def wait_until(condition, deadline=60, what="the condition"):
@@ -108,12 +112,20 @@ class Sandbox:
         return self.home.run("-F", status["ssh_config"], status["ssh_host"], line, program="ssh", check=check).stdout
 
 
+def flavour_options():
+    """What `sandbox up` gets for the shared sandbox."""
+    options = ["--nodes", "8"]
+    for word in os.environ.get("TRAINCTL_SANDBOX_FLAVOUR", "plain").split(","):
+        options += FLAVOURS[word]
+    return options
+
+
 def shared_sandbox():
     """The sandbox that the fixture e2e.sandbox_up started, or one that the caller has to end: (sandbox, owned)."""
     shared = os.environ.get("TRAINCTL_SANDBOX_HOME")
     sandbox = Sandbox(Home(shared), "e2e")
     if not shared:
-        sandbox.up("--nodes", "8")
+        sandbox.up(*flavour_options())
     return sandbox, not shared
 
 
@@ -144,7 +156,7 @@ def main():
     """`harness.py up|down` starts and ends the shared sandbox: ctest's fixture."""
     sandbox = Sandbox(Home(os.environ["TRAINCTL_SANDBOX_HOME"]), "e2e")
     if sys.argv[1:] == ["up"]:
-        print(sandbox.up("--nodes", "8").stdout)
+        print(sandbox.up(*flavour_options()).stdout)
     elif sys.argv[1:] == ["down"]:
         print(sandbox.down().stdout)
         shutil.rmtree(sandbox.home.path, ignore_errors=True)
