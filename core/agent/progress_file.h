@@ -12,6 +12,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <ctime>
 #include <string_view>
 #include <sys/types.h>
 
@@ -46,7 +47,7 @@ public:
 
 private:
     bool open();
-    bool read_more();
+    void read_more();
     bool rewritten() const;
     void add(std::string_view data);
     void take(std::string_view line);
@@ -58,7 +59,7 @@ private:
     dev_t device_ = 0;
     ino_t inode_ = 0;
     struct timespec changed_{};
-    off_t size_ = 0, offset_ = 0, given_back_ = 0;
+    off_t offset_ = 0, given_back_ = 0;
     std::string partial_, before_; // an unfinished line; the bytes before offset_
     bool skip_line_ = false, partial_taken_ = false, any_ = false;
     ProgressLine newest_;

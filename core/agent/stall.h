@@ -34,7 +34,7 @@ public:
     // same place is twice as long, until the training gets beyond it: a pause taken for a hang ends no run.
     void begin(Instant now);
     // What the training shows, again and again if need be: the step and activity that were known already are no sign.
-    // A call without a step always is one, so without steps call only for what is new (another loss).
+    // A call with neither step nor activity always is one: without steps call only for what is new (another loss).
     // activity: "" (or "training"), "evaluation", "checkpoint", "startup", or whatever else the training says.
     void progress(std::optional<std::int64_t> step, const std::string &activity, Instant now);
     void checkpoint_seen(Instant now); // a newer checkpoint appeared: life, but nothing about steps
@@ -46,26 +46,33 @@ public:
 
 private:
     struct Pauses { // of one declared activity
-        int count = 0;
-        Duration longest = Duration::zero();
+        int ended = 0;
+        Duration longest = Duration::zero(); // between two signs
+    };
+    struct Stalled { // where the generation before was when it stalled
+        std::optional<std::int64_t> step;
+        int signs = 0;
     };
 
     Duration allowance() const;
     Duration usual() const;
     Duration step_time() const;
-    void learn(Duration gap);
+    void note_stall(Instant now);
+    void learn(Duration gap, bool activity_ends);
+    void learn_usual(Duration gap);
 
     StallSetting setting_;
     // Learned, over all generations.
     std::deque<Duration> gaps_; // the newest between two signs
     std::int64_t gaps_seen_ = 0;
     Duration longest_ = Duration::zero(), second_longest_ = Duration::zero();
+    Duration longest_start_ = Duration::zero(); // from a generation's start to its first step
     std::map<std::string, Pauses> pauses_;
     bool ever_progress_ = false;
     int patience_ = 1;
-    std::optional<std::int64_t> stalled_at_; // the step after which it stalled
-    // Of this generation.
-    std::optional<Instant> begun_, life_, sign_; // life: of any kind; sign: of steps or an activity
+    std::optional<Stalled> stalled_;
+    // Of this generation. life_: the start or the last sign of any kind; sign_: of a step or an activity.
+    std::optional<Instant> begun_, life_, sign_;
     std::optional<std::int64_t> step_;
     std::string activity_;
     int signs_ = 0;
