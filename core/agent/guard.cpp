@@ -14,7 +14,6 @@ namespace trainctl {
 
 namespace {
 
-constexpr int control_fd = 3, spec_fd = 4, first_output_fd = 5;
 constexpr int pipe_bytes = 1 << 20; // so that a rank rarely waits for the agent to read
 
 void say(int fd, const std::string &text) {
@@ -24,33 +23,45 @@ void say(int fd, const std::string &text) {
 Json spec_json(const GuardSpec &spec) {
     Json ranks = Json::array();
     for (const auto &rank : spec.ranks)
-        ranks.push_back(Json{{"environment", rank.environment}, {"cpus", rank.cpus}});
+        ranks.push_back(Json{{"environment", rank.environment}, {"cpus", rank.cpus}, {"fds", rank.fds}});
     return Json{{"command", spec.command}, {"directory", spec.directory}, {"environment", spec.environment},
                 {"ranks", std::move(ranks)}, {"lease_end", spec.lease_end.time_since_epoch().count()}};
 }
 
 } // namespace
 
+Result<Fd> guard_file(const GuardSpec &spec) {
+    // Bytes that are no UTF-8 are legal in variables and arguments: they must arrive as they are.
+    const auto packed = Json::to_cbor(spec_json(spec));
+    return memory_file("guard", std::string{packed.begin(), packed.end()});
+}
+
+Result<Pipe> output_pipe() {
+    auto made = make_pipe();
+    if (made) {
+        ::fcntl(made->write_end.get(), F_SETPIPE_SZ, pipe_bytes); // refused above the user's limit: then it is smaller
+        set_nonblocking(made->read_end.get());
+    }
+    return made;
+}
+
 Result<Guard> start_guard(const std::string &program, const GuardSpec &spec) {
     int ends[2];
     if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0)
         return errno_error(errno, "cannot make a socket for the guard", "");
     Fd ours{ends[0]}, theirs{ends[1]};
-    // Bytes that are no UTF-8 are legal in variables and arguments: they must arrive as they are.
-    const auto packed = Json::to_cbor(spec_json(spec));
-    auto file = memory_file("guard", std::string{packed.begin(), packed.end()});
+    const auto file = guard_file(spec);
     if (!file)
         return file.error();
 
-    SpawnSpec child{{program, "guard"}, own_environment(), "/", {{theirs.get(), control_fd}, {file->get(), spec_fd}}};
+    SpawnSpec child{{program, "guard"}, own_environment(), "/", {{theirs.get(), guard_control_fd}, {file->get(), guard_spec_fd}}};
     child.new_session = true;
     std::vector<Pipe> pipes;
     for (std::size_t i = 0; i < 2 * spec.ranks.size(); ++i) {
-        auto made = make_pipe();
+        auto made = output_pipe();
         if (!made)
             return made.error();
-        ::fcntl(made->write_end.get(), F_SETPIPE_SZ, pipe_bytes); // refused above the user's limit: then it is smaller
-        child.fds.emplace_back(made->write_end.get(), first_output_fd + static_cast<int>(i));
+        child.fds.emplace_back(made->write_end.get(), guard_first_output_fd + static_cast<int>(i));
         pipes.push_back(std::move(*made));
     }
     child.fds.emplace_back(2, 2);
@@ -59,10 +70,8 @@ Result<Guard> start_guard(const std::string &program, const GuardSpec &spec) {
         return pid.error();
     Guard guard{*pid, ours.release(), {}};
     set_nonblocking(guard.control);
-    for (auto &pipe : pipes) {
-        set_nonblocking(pipe.read_end.get());
+    for (auto &pipe : pipes)
         guard.outputs.push_back(pipe.read_end.release());
-    }
     return guard;
 }
 

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "base/clock.h"
+#include "base/fd.h"
 #include "base/process.h"
 #include "base/result.h"
 
@@ -17,6 +18,7 @@ namespace trainctl {
 struct GuardedRank {
     Environment environment; // on top of the common one
     std::vector<int> cpus;
+    std::vector<int> fds = {}; // of the guard's, for the rank under the same numbers
 };
 
 struct GuardSpec {
@@ -40,6 +42,9 @@ struct Guard {
 };
 // Starts `program` ("guard" as its argument): trainctl-agent.
 Result<Guard> start_guard(const std::string &program, const GuardSpec &spec);
+// What start_guard() is made of: the spec as the guard reads it, and a pipe for a rank's output.
+Result<Fd> guard_file(const GuardSpec &spec);
+Result<Pipe> output_pipe();
 void tell_lease(const Guard &guard, Instant end);
 void tell_signal(const Guard &guard, int signal); // to the rank processes themselves
 void tell_kill(const Guard &guard);
@@ -52,7 +57,9 @@ struct GuardNews {
 };
 GuardNews hear_guard(const Guard &guard);
 
-// The guard's side: `trainctl-agent guard`, with the descriptors that start_guard() passes.
+// The guard's side: `trainctl-agent guard`, with the descriptors that start_guard() passes: the control socket, the spec
+// in a file, then stdout and stderr of each rank.
+inline constexpr int guard_control_fd = 3, guard_spec_fd = 4, guard_first_output_fd = 5;
 int run_guard();
 
 } // namespace trainctl

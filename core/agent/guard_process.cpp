@@ -23,7 +23,7 @@ namespace {
 
 using namespace std::chrono_literals;
 
-constexpr int control_fd = 3, spec_fd = 4, first_output_fd = 5;
+constexpr int control_fd = guard_control_fd, spec_fd = guard_spec_fd, first_output_fd = guard_first_output_fd;
 constexpr Duration doubt_after = 5s;         // in D state, or a debugger's
 constexpr auto kill_again = 20ms;            // forks that raced with the kill
 constexpr auto look_again = 1s;              // for the lease
@@ -78,6 +78,9 @@ private:
             for (const auto &[name, value] : rank.at("environment").get<Environment>())
                 child.environment[name] = value;
             child.cpus = rank.at("cpus").get<std::vector<int>>();
+            const auto kept = rank.at("fds").get<std::vector<int>>();
+            for (const int keep : kept)
+                child.fds.emplace_back(keep, keep);
             child.new_session = true;
             child.die_with_parent = true;
             const auto started = spawn(child);
@@ -86,6 +89,8 @@ private:
                 say(fmt::format("exit {} 127 0 {}", ranks_.size() - 1, now().time_since_epoch().count()));
             ::close(fd++);
             ::close(fd++);
+            for (const int keep : kept)
+                ::close(keep); // its other end must see the rank's own end
         }
     }
 

@@ -51,11 +51,13 @@ AgentsStep::~AgentsStep() {
         loop_.forget(output_.get());
 }
 
-Result<void> AgentsStep::start(const std::vector<std::string> &command, const Environment &environment) {
+Result<void> AgentsStep::start(const std::vector<std::string> &command, const Environment &environment,
+                               const std::vector<std::pair<int, int>> &fds) {
     auto pipe = make_pipe();
     if (!pipe)
         return pipe.error();
     SpawnSpec child{command, environment, "/", {{pipe->write_end.get(), 1}, {pipe->write_end.get(), 2}}};
+    child.fds.insert(child.fds.end(), fds.begin(), fds.end());
     const auto pid = spawn(child);
     if (!pid)
         return pid.error();

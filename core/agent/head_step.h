@@ -27,7 +27,9 @@ public:
     AgentsStep(Loop &loop, Calls calls);
     ~AgentsStep();
 
-    Result<void> start(const std::vector<std::string> &command, const Environment &environment);
+    // `fds`: what srun gets besides its output (ours, its).
+    Result<void> start(const std::vector<std::string> &command, const Environment &environment,
+                       const std::vector<std::pair<int, int>> &fds = {});
     void child_ended(pid_t pid, int status);
     void terminate(); // srun ends its tasks
     void kill();
