@@ -2,6 +2,7 @@
 #include "agent/attempt_process.h"
 #include "agent/guard.h"
 #include "agent/node.h"
+#include "agent/rank_task.h"
 #include "desk/desk.h"
 
 #include <cstdio>
@@ -39,6 +40,7 @@ constexpr Subcommand subcommands[] = {
     {"run", [](const Arguments &arguments) -> int { attempt_main(arguments); }},
     {"desk", [](const Arguments &) { return desk_main(); }},
     {"node", [](const Arguments &arguments) { return node_main(arguments); }},
+    {"task", rank_task_main},
     {"guard", [](const Arguments &) { return run_guard(); }},
     {"environment", print_environment},
     {"version", print_version},
