@@ -90,9 +90,9 @@ class Sandbox:
 
     def root(self):
         """Where its runs lie."""
-        return self._known()["root"]
+        return self.known()["root"]
 
-    def _known(self):
+    def known(self):
         """Its status once: what does not change while it is up."""
         if self._record is None:
             self._record = self.status()
@@ -100,7 +100,7 @@ class Sandbox:
 
     def slurm(self, *command, check=0):
         """One of Slurm's own commands against this sandbox."""
-        env = dict(self.home.env, SLURM_CONF=self._known()["slurm_conf"])
+        env = dict(self.home.env, SLURM_CONF=self.known()["slurm_conf"])
         result = subprocess.run(command, env=env, timeout=COMMAND_LIMIT, text=True, stdin=subprocess.DEVNULL,
                                 stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         if result.returncode != check:

@@ -1,5 +1,6 @@
 """Runs of the test training (trainer.py) on a sandbox: written as experiment files, submitted, looked at, hurt."""
 
+import hashlib
 import json
 import os
 import re
@@ -50,16 +51,86 @@ def kill(pid, how=signal.SIGKILL):
         pass
 
 
+def children(pid):
+    try:
+        with open(f"/proc/{pid}/task/{pid}/children", encoding="utf-8") as file:
+            return [int(child) for child in file.read().split()]
+    except OSError:
+        return []
+
+
+def parents(pid):
+    """The one that started it, that one's, and so on."""
+    while fields := status_lines(pid):
+        pid = int(fields[1])
+        if pid <= 1:
+            return
+        yield pid
+
+
+def command_name(pid):
+    try:
+        with open(f"/proc/{pid}/comm", encoding="utf-8") as file:
+            return file.read().strip()
+    except OSError:
+        return ""
+
+
+def of_node(sandbox, node):
+    """Pids of what a node of this sandbox runs: slurmd's steps, agents, heads, ranks. All nodes are this machine."""
+    folder, marks, found = sandbox.known()["folder"].encode(), (f"SLURMD_NODENAME={node}".encode(), f"TRAINCTL_NODE={node}".encode()), set()
+    for entry in os.listdir("/proc"):
+        try:
+            with open(f"/proc/{entry}/environ", "rb") as file:
+                environment = file.read()
+        except OSError:
+            continue
+        if folder in environment and not set(environment.split(b"\0")).isdisjoint(marks) and alive(int(entry)):
+            found.add(int(entry))
+    found |= {above for pid in found for above in parents(pid) if command_name(above) == "slurmstepd"}
+    for pid in list(found):
+        found |= set(below(pid))
+    return found
+
+
+def below(pid):
+    for child in children(pid):
+        yield child
+        yield from below(child)
+
+
+def kill_at_once(pids, missing_ok=False):
+    """All of them stop before the first one dies, so that none sees another's end. An error where one is gone already."""
+    for how in (signal.SIGSTOP, signal.SIGKILL):
+        for pid in pids:
+            try:
+                os.kill(pid, how)
+            except ProcessLookupError:
+                if not missing_ok:
+                    raise
+
+
+def sha256_of(path):
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while piece := file.read(1 << 20):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
 class Run:
     """One run of trainer.py with these options, {folder} in them being self.folder; `resources__nodes=2` and the like
     set keys of the experiment."""
 
-    def __init__(self, sandbox, name, *options, steps=40, step_time=0.05, every=10, cluster=None, **keys):
+    def __init__(self, sandbox, name, *options, steps=40, step_time=0.05, every=10, cluster=None, root=None, **keys):
         self.sandbox, self.home, self.name, self.steps = sandbox, sandbox.home, name, steps
+        self.root = root or sandbox.root()
         self.folder = tempfile.mkdtemp(prefix=f"tc-run-{name}-")
         self.lineage = f"{self.folder}/lineage"
         self.file = f"{self.folder}/{name}.yaml"
         self.id = None
+        self.before = []
+        self.before = self.ids()
         self.experiment = {
             "name": name, "cluster": cluster or sandbox.name,
             "resources": {"nodes": 1, "time": "5m", "cpus": 1},
@@ -100,6 +171,17 @@ class Run:
         finally:
             self.home.env = before
 
+    def ids(self):
+        """Runs on the cluster that have this one's name and experiment, or a part of them."""
+        try:
+            names = os.listdir(f"{self.root}/runs")
+        except FileNotFoundError:
+            return []
+        return [name for name in names if self.is_id(name) and name not in self.before]
+
+    def is_id(self, text):
+        return re.fullmatch(f"{self.name}-[a-z0-9]+", text) is not None
+
     def text(self):
         return self.command("status", self.id).stdout
 
@@ -110,7 +192,7 @@ class Run:
 
     @property
     def dir(self):
-        return f"{self.sandbox.root()}/runs/{self.id}"
+        return f"{self.root}/runs/{self.id}"
 
     def read(self, name):
         try:
@@ -140,17 +222,17 @@ class Run:
         """Until the attempt behind the one that trains waits in the queue."""
         return wait_until(lambda: [job for job, (_, state) in self.jobs().items() if state == "PENDING"], what="a standby")[0]
 
-    def wait_end(self, state="finished", helped=False):
-        """Looks without acting, so that what goes on goes on by itself; `helped`: somebody looks with `status`."""
-        wait_until(lambda: self.record("ended.json") or helped and self.status() and False, RUN_LIMIT, f"the end of {self.id}")
+    def wait_end(self, state="finished"):
+        """Looks at files only, so that what goes on goes on by itself."""
+        wait_until(lambda: self.record("ended.json"), RUN_LIMIT, f"the end of {self.id}")
         status = self.status()
         if status["state"] != state:
             raise AssertionError(f"{self.id} is {status['state']}, not {state}\n{self.text()}")
         return status
 
-    def jobs(self):
-        """{job: (name, state)} of this run's jobs that Slurm has not ended."""
-        lines = self.sandbox.slurm("squeue", "-h", "-o", "%i|%j|%T").splitlines()
+    def jobs(self, *options):
+        """{job: (name, state)} of this run's jobs that Slurm has not ended, or with options of squeue others."""
+        lines = self.sandbox.slurm("squeue", "-h", "-o", "%i|%j|%T", *options).splitlines()
         found = [line.split("|") for line in lines]
         return {int(job): (name, state) for job, name, state in found if name.startswith(f"tc-{self.id}-")}
 
@@ -174,12 +256,14 @@ class Run:
                 found[pid] = arguments
         return found
 
+    def heads(self):
+        """Pids of heads of its attempts."""
+        return [pid for pid, arguments in self.processes().items()
+                if "trainctl-agent" in os.path.basename(arguments[0]) and arguments[1:2] == ["run"]]
+
     def head(self):
         """Pid of the attempt's head."""
-        def find():
-            return [pid for pid, arguments in self.processes().items()
-                    if "trainctl-agent" in os.path.basename(arguments[0]) and arguments[1:2] == ["run"]]
-        return wait_until(find, what="a head")[0]
+        return wait_until(self.heads, what="a head")[0]
 
     def newest_checkpoint(self):
         try:
@@ -187,6 +271,34 @@ class Run:
         except FileNotFoundError:
             return 0
         return max((int(name[5:]) for name in names if re.fullmatch(r"step-\d+", name)), default=0)
+
+
+class Waiting:
+    """A `submit --wait` in the background. Its output goes to files, which never fill up."""
+
+    def __init__(self, run):
+        self.run = run
+        with open(f"{run.folder}/wait.out", "w", encoding="utf-8") as out, open(f"{run.folder}/wait.err", "w", encoding="utf-8") as err:
+            self.process = subprocess.Popen([TRAINCTL, "submit", "--wait", run.file], stdin=subprocess.DEVNULL, stdout=out, stderr=err,
+                                            env=dict(run.home.env, TRAINCTL_SUBMIT_HORIZON_S="5"))
+
+    def text(self, name):
+        with open(f"{self.run.folder}/wait.{name}", encoding="utf-8") as file:
+            return file.read()
+
+    def run_id(self):
+        wait_until(lambda: self.text("out").endswith("\n") or self.process.poll() is not None, RUN_LIMIT, "an answer of submit")
+        if not self.text("out"):
+            raise AssertionError(f"submit ended with {self.process.returncode}: {self.text('err')}")
+        return self.text("out").split()[0]
+
+    def result(self):
+        code = self.process.wait(timeout=RUN_LIMIT)
+        return subprocess.CompletedProcess(self.process.args, code, self.text("out"), self.text("err"))
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait()
 
 
 class RunCase(unittest.TestCase):
@@ -201,8 +313,17 @@ class RunCase(unittest.TestCase):
             cls.addClassCleanup(cls.sandbox.home.remove)
             cls.addClassCleanup(cls.sandbox.down)
         if cls.agent:
-            before = cls.sandbox.home.env
-            cls.sandbox.home.env = dict(before, TRAINCTL_AGENT=cls.agent)
+            cls.sandbox.home.env = dict(cls.sandbox.home.env, TRAINCTL_AGENT=cls.agent)
+        cls.own_profiles()
+
+    @classmethod
+    def own_profiles(cls):
+        """A copy of the clusters' profiles: tests that add some run beside each other."""
+        folder = tempfile.mkdtemp(prefix="tc-config-")
+        cls.addClassCleanup(shutil.rmtree, folder, ignore_errors=True)
+        before = cls.sandbox.home.env
+        shutil.copytree(f"{before['XDG_CONFIG_HOME']}/trainctl", f"{folder}/trainctl")
+        cls.sandbox.home.env = dict(before, XDG_CONFIG_HOME=folder)
 
     def make(self, name, *options, **more):
         run = Run(self.sandbox, name, *options, **more)
@@ -214,13 +335,27 @@ class RunCase(unittest.TestCase):
         run.submit()
         return run
 
+    def start_waited(self, name, *options, **more):
+        """Its `submit --wait` goes on beside the test; the run has an id when this is back."""
+        run = self.make(name, *options, **more)
+        run.waiting = Waiting(run)
+        self.addCleanup(run.waiting.kill)
+        run.id = run.waiting.run_id()
+        return run
+
+    def check_waited(self, run, code=0):
+        """How `submit --wait` ended; what it told."""
+        result = run.waiting.result()
+        self.assertEqual((result.returncode, result.stdout.strip()), (code, run.id), result.stderr)
+        return result.stderr
+
     def profile(self, name, environment=None, **more):
         """Adds a cluster like the sandbox, but for these keys, for the length of the test; its name."""
         path = f"{self.sandbox.home.env['XDG_CONFIG_HOME']}/trainctl/clusters.yaml"
         with open(path, encoding="utf-8") as file:
             before = file.read()
         self.addCleanup(write, path, before)
-        status = self.sandbox.status()
+        status = self.sandbox.known()
         keys = {"via": "ssh", "host": self.sandbox.name, "ssh_config": status["ssh_config"], "root": self.sandbox.root(),
                 "environment": {"SLURM_CONF": status["slurm_conf"], **(environment or {})}, **more}
         write(path, before.rstrip("\n") + f"\n  {name}: {json.dumps(keys)}\n")
@@ -228,8 +363,8 @@ class RunCase(unittest.TestCase):
 
     def tell_and_remove(self, run):
         """What a failed test needs to be understood, then nothing of the run is left."""
-        outcome = getattr(self, "_outcome", None)
-        failed = outcome is not None and not outcome.success
+        result = self._outcome.result
+        failed = [test for test, _ in result.failures + result.errors if self in (test, getattr(test, "test_case", None))]
         if failed and run.id:
             print(f"--- {run.id}\n{run.text()}", file=sys.stderr)
             for number in range(1, 9):
@@ -238,6 +373,14 @@ class RunCase(unittest.TestCase):
                     if text:
                         print(f"--- attempt {number} {name}\n{text[-3000:]}", file=sys.stderr)
         run.remove()
+
+    def check_agent(self, run):
+        """The run's agent is the one that this test is about, to the byte."""
+        wanted = sha256_of(self.sandbox.home.env.get("TRAINCTL_AGENT") or f"{os.path.dirname(TRAINCTL)}/trainctl-agent")
+        name = f"{run.record('run.json')['agent']}-{os.uname().machine}"
+        self.assertEqual(os.path.basename(name).split("-")[2], wanted[:16])
+        self.assertEqual(sha256_of(name), wanted)
+        self.assertEqual(sha256_of(f"/proc/{run.head()}/exe"), wanted)
 
     def check_lineage(self, run, steps=None):
         self.assertEqual(lineage.check(run.lineage, steps or run.steps, SEED), [])

@@ -114,18 +114,17 @@ class ErrorTest(RunCase):
 
     def refuse(self, cluster, code, *words):
         run = self.make(f"to-{cluster}"[:30], cluster=cluster)
-        before = sorted(os.listdir(f"{self.sandbox.root()}/runs"))
         result = run.command("submit", run.file)
         self.assertEqual(result.returncode, code, result.stderr)
         for word in words:
             self.assertIn(word, result.stderr)
         self.assertIn("hint:", result.stderr)
         self.assertEqual(result.stdout, "")
-        self.assertEqual(sorted(os.listdir(f"{self.sandbox.root()}/runs")), before)
+        self.assertEqual(run.ids(), [])
         return result.stderr
 
     def ssh_config(self, **changes):
-        with open(self.sandbox.status()["ssh_config"], encoding="utf-8") as file:
+        with open(self.sandbox.known()["ssh_config"], encoding="utf-8") as file:
             text = file.read()
         lines = []
         for line in text.splitlines():
@@ -152,7 +151,7 @@ class ErrorTest(RunCase):
         folder = tempfile.mkdtemp(prefix="tc-key-")
         self.addCleanup(subprocess.run, ["rm", "-r", folder], check=True, timeout=10)
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", f"{folder}/key"], check=True, timeout=30)
-        with open(self.sandbox.status()["ssh_config"], encoding="utf-8") as file:
+        with open(self.sandbox.known()["ssh_config"], encoding="utf-8") as file:
             known = [line.split()[1] for line in file if "UserKnownHostsFile" in line][0]
         with open(known, encoding="utf-8") as file, open(f"{folder}/key.pub", encoding="utf-8") as key:
             write(f"{folder}/known", f"{file.read().split()[0]} {' '.join(key.read().split()[:2])}\n")
@@ -191,14 +190,24 @@ def command_lines():
 
 
 def files_with(folder, text):
+    """Whole files, whatever their size."""
     for path, _, names in os.walk(folder):
         for name in names:
             try:
-                with open(os.path.join(path, name), "rb") as file:
-                    if text.encode() in file.read(1 << 20):
-                        yield os.path.join(path, name)
-            except OSError:
+                if os.path.isfile(os.path.join(path, name)) and holds(os.path.join(path, name), text.encode()):
+                    yield os.path.join(path, name)
+            except FileNotFoundError:  # of another run, that has ended
                 continue
+
+
+def holds(path, text, piece_size=1 << 22):
+    with open(path, "rb") as file:
+        rest = b""
+        while piece := file.read(piece_size):
+            if text in rest + piece:
+                return True
+            rest = piece[-len(text) + 1:]
+    return False
 
 
 if __name__ == "__main__":
