@@ -158,11 +158,11 @@ int submit(const SubmitOptions &options) {
                    answer->value("text", ""), submission.run);
         return exit_unreachable;
     }
-    forget_submit(submission.key);
     if (options.json)
         print(dump_json(*answer, 2) + "\n");
     else
         tell(*answer, *link);
+    forget_submit(submission.key); // only now: who dies before the id was printed asks again
     if (!answer->value("never_starts", "").empty())
         return exit_failed;
     if (!options.wait)

@@ -99,11 +99,16 @@ private:
     std::map<std::string, std::int64_t> offsets_;
 };
 
-// What is worth a line when it changes: the state, the words on it, and which attempts have trained.
+// What is worth a line when it changes: the state, the words on it, which attempts have trained, and why those before the
+// newest one ended, which is known a moment after that has begun.
 std::string short_state(const Json &status) {
-    const auto &attempts = status["attempts"];
-    const auto trained = std::count_if(attempts.begin(), attempts.end(), [](const Json &attempt) { return !attempt["owner"].is_null(); });
-    return fmt::format("{}|{}|{}", status.value("state", ""), status.value("text", ""), trained);
+    std::size_t trained = 0, judged = 0;
+    for (const auto &attempt : status["attempts"])
+        if (!attempt["owner"].is_null()) {
+            ++trained;
+            judged += attempt["verdict"].is_null() ? 0u : 1u;
+        }
+    return fmt::format("{}|{}|{}|{}", status.value("state", ""), status.value("text", ""), trained, std::min(judged + 1, trained));
 }
 
 struct LogWishes {

@@ -195,7 +195,12 @@ void add_protocol(const AttemptPlan &plan, std::vector<std::string> &options) {
         options.push_back("--dependency=afternotok:" + to_string(*plan.after));
         options.push_back("--kill-on-invalid-dep=yes");
     }
-    for (const char *fixed : {"--no-requeue", "--no-kill", "--open-mode=append", "--propagate=NONE", "--export=ALL"})
+    options.emplace_back("--no-requeue");
+    // Only where the attempt can go on without the node: Slurm then takes that of the batch script out of the job as well,
+    // shows the job as RUNNING to its time limit, and no standby starts.
+    if (plan.experiment.resources.spares > 0 || plan.experiment.resources.min_nodes > 0)
+        options.emplace_back("--no-kill");
+    for (const char *fixed : {"--open-mode=append", "--propagate=NONE", "--export=ALL"})
         options.emplace_back(fixed);
     options.push_back("--chdir=" + run_folder(plan));
     options.push_back("--output=" + output_path(plan));
