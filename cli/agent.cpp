@@ -2,6 +2,7 @@
 #include "agent/attempt_process.h"
 #include "agent/guard.h"
 #include "agent/node.h"
+#include "agent/preflight.h"
 #include "agent/rank_task.h"
 #include "desk/desk.h"
 
@@ -40,6 +41,7 @@ constexpr Subcommand subcommands[] = {
     {"run", [](const Arguments &arguments) -> int { attempt_main(arguments); }},
     {"desk", [](const Arguments &) { return desk_main(); }},
     {"node", [](const Arguments &arguments) { return node_main(arguments); }},
+    {"preflight", preflight_main},
     {"task", rank_task_main},
     {"guard", [](const Arguments &) { return run_guard(); }},
     {"environment", print_environment},

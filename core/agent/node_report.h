@@ -14,6 +14,7 @@
 #include <string>
 #include <sys/types.h>
 #include <utility>
+#include <vector>
 
 namespace trainctl {
 
@@ -39,6 +40,7 @@ public:
     // False where that node was reported before, or there is no command.
     bool report(const NodeReport &report);
     void child_ended(pid_t pid, int status); // any child of ours
+    std::vector<pid_t> pids() const;         // whom to wait for: those that run, and those killed but not dead yet
     bool running() const { return !calls_.empty(); }
     void kill();
 
@@ -47,13 +49,14 @@ private:
     void read_output(Call &call);
     void say(const Call &call, const std::string &text);
     void too_late(pid_t pid);
-    void forget(Call &call);
+    void ended(pid_t pid);
 
     Loop &loop_;
     LogWriter &logs_;
     Setting setting_;
     std::set<std::pair<std::string, int>> told_;
     std::map<pid_t, std::unique_ptr<Call>> calls_;
+    std::set<pid_t> left_behind_; // killed, not dead yet
 };
 
 } // namespace trainctl

@@ -3,6 +3,7 @@
 
 #include "agent/preflight.h"
 
+#include <cstdint>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -29,10 +30,12 @@ extern const std::vector<std::string> nvidia_query, nvidia_short_query, nvidia_r
 ChipsAnswer parse_nvidia(std::string_view csv); // of both queries
 void add_remapped_rows(std::string_view csv, std::vector<ChipSeen> &chips);
 ChipsAnswer parse_rocm(std::string_view csv);
-void add_rocm_errors(std::string_view text, std::vector<ChipSeen> &chips);
+// One warning for each row with errors of `rocm-smi --showrasinfo all`. Not more: it prints correctable errors under
+// the heading of uncorrectable ones and the other way round, in the versions with both.
+std::vector<PreflightLine> judge_rocm_errors(std::string_view table);
 
-// What nvidia-smi's exit code says; empty: nothing bad, but what it printed may still be short.
-std::string nvidia_failure(int exit_code);
+// Of nvidia-smi: its exit code says that the driver or a chip is broken, not that we asked for the wrong thing.
+bool nvidia_says_broken(int exit_code);
 
 struct XidSeen {
     int code = 0;
