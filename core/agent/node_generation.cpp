@@ -86,8 +86,17 @@ GuardSpec NodeGeneration::guard_spec() const {
     return out;
 }
 
+// Where the head has srun start the ranks, its token is in the environment.
+Result<Guard> NodeGeneration::launch_guard() {
+    const auto token = spec_.environment.find(task_token_variable);
+    if (token == spec_.environment.end())
+        return start_guard(setting_.program, guard_spec());
+    tasks_ = std::make_unique<SrunRanks>(loop_, SrunRanks::Setting{token->second, setting_.node, setting_.log});
+    return tasks_->start(guard_spec());
+}
+
 Result<void> NodeGeneration::start() {
-    auto guard = start_guard(setting_.program, guard_spec());
+    auto guard = launch_guard();
     if (!guard)
         return guard.error();
     guard_ = std::move(*guard);

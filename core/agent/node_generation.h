@@ -7,6 +7,7 @@
 #include "agent/messages.h"
 #include "agent/processes.h"
 #include "agent/rank_output.h"
+#include "agent/srun_ranks.h"
 
 #include <functional>
 #include <memory>
@@ -45,6 +46,7 @@ private:
     struct RankState;
 
     GuardSpec guard_spec() const;
+    Result<Guard> launch_guard();
     void read_output(std::size_t stream);
     void read_news();
     void take_exit(const GuardedExit &exit);
@@ -59,6 +61,7 @@ private:
     StartSpec spec_;
     ProgressScan scan_;
     Guard guard_;
+    std::unique_ptr<SrunRanks> tasks_; // of kind srun
     Instant started_;
     std::vector<std::unique_ptr<Stream>> streams_;
     std::vector<std::unique_ptr<RankState>> ranks_;
