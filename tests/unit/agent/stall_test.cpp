@@ -194,6 +194,25 @@ TEST_CASE("stall: the first steps have start-up's allowance, in each generation"
     CHECK(training.alarms == 0);
 }
 
+TEST_CASE("stall: a start that took longer than its allowance is waited for in the next generation too") {
+    Training training{automatic(false)};
+    CHECK(training.next_step(50min)); // nothing was expected yet
+    CHECK(training.wait() == 150min);
+    training.restart(0);
+    CHECK(training.wait() == 100min);
+}
+
+TEST_CASE("stall: slow first steps are a measure until others are known") {
+    StallSetting setting = automatic();
+    setting.startup = 50min;
+    Training training{setting};
+    for (int i = 0; i < 10; ++i) {
+        CAPTURE(i);
+        CHECK(training.next_step(40min));
+        CHECK(training.wait() >= 120min);
+    }
+}
+
 TEST_CASE("stall: a hang is found after the shortest wait where steps are short") {
     Training training{automatic()};
     training.steps(1000, 1200ms);
@@ -325,6 +344,17 @@ TEST_CASE("stall: after a real hang that the next generation got beyond, the wai
         training.next_step(1s);
         CHECK(training.wait() == 10min + 1s);
     }
+}
+
+TEST_CASE("stall: the place to get beyond is the furthest one where it stalled") {
+    Training training{automatic()};
+    training.steps(100, 1s);
+    training.restart(0, 11min);
+    training.restart(0, 61min); // and now it did not even start
+    training.steps(100, 1s);
+    CHECK(training.wait() == 40min + 4s);
+    training.next_step(1s);
+    CHECK(training.wait() == 10min + 1s);
 }
 
 TEST_CASE("stall: start-ups that hang are waited for at most eight times as long") {
