@@ -142,60 +142,66 @@ std::optional<JobId> parse_leading_id(std::string_view text) {
     return parse_job_id(text.substr(0, digits));
 }
 
-Sightings parse_squeue(std::string_view text) {
-    enum : std::size_t { id, name, state, submitted, started, ended, nodes, dependency, reason, columns };
-    const Rows rows = parse_rows(text, squeue_separator, columns);
+namespace {
+
+// What squeue's and sacct's rows have both, each at its own place.
+struct Places {
+    std::size_t id, name, state, submitted, started, ended, nodes;
+};
+
+std::optional<JobSighting> job_of_row(const std::vector<std::string> &row, const Places &at) {
+    const auto id = parse_leading_id(row[at.id]);
+    if (!id)
+        return std::nullopt;
+    JobSighting job;
+    job.id = *id;
+    job.name = valid_utf8(row[at.name]);
+    take_state(row[at.state], job);
+    job.submitted = parse_slurm_time(row[at.submitted]);
+    job.started = parse_slurm_time(row[at.started]);
+    job.ended = parse_slurm_time(row[at.ended]);
+    job.nodes = known_value(row[at.nodes]);
+    drop_plans(job);
+    return job;
+}
+
+// `add_rest` takes what only this command prints.
+template <class AddRest> Sightings jobs_of_rows(const Rows &rows, const Places &at, AddRest add_rest) {
     Sightings result{{}, rows.malformed};
     for (const auto &row : rows.rows) {
-        JobSighting job;
-        const auto number = parse_leading_id(row[id]);
-        if (!number) {
+        auto job = job_of_row(row, at);
+        if (!job) {
             result.malformed = valid_utf8(join(row, " "));
             continue;
         }
-        job.id = *number;
-        job.name = valid_utf8(row[name]);
-        take_state(row[state], job);
-        job.submitted = parse_slurm_time(row[submitted]);
-        job.started = parse_slurm_time(row[started]);
-        job.ended = parse_slurm_time(row[ended]);
-        job.nodes = known_value(row[nodes]);
-        job.dependency = known_value(row[dependency]);
-        job.reason = known_value(row[reason]);
-        job.evidence = "squeue";
-        drop_plans(job);
-        result.jobs.push_back(std::move(job));
+        add_rest(row, *job);
+        result.jobs.push_back(std::move(*job));
     }
     return result;
 }
 
+} // namespace
+
+Sightings parse_squeue(std::string_view text) {
+    enum : std::size_t { id, name, state, submitted, started, ended, nodes, dependency, reason, columns };
+    return jobs_of_rows(parse_rows(text, squeue_separator, columns), {id, name, state, submitted, started, ended, nodes},
+                        [](const std::vector<std::string> &row, JobSighting &job) {
+                            job.dependency = known_value(row[dependency]);
+                            job.reason = known_value(row[reason]);
+                            job.evidence = "squeue";
+                        });
+}
+
 Sightings parse_sacct(std::string_view text) {
     enum : std::size_t { id, name, state, exit_code, submitted, started, ended, nodes, columns };
-    const Rows rows = parse_rows(text, sacct_separator, columns);
-    Sightings result{{}, rows.malformed};
-    for (const auto &row : rows.rows) {
-        if (row[id].find('.') != std::string::npos)
-            continue;
-        JobSighting job;
-        const auto number = parse_leading_id(row[id]);
-        if (!number) {
-            result.malformed = valid_utf8(join(row, " "));
-            continue;
-        }
-        job.id = *number;
-        job.name = valid_utf8(row[name]);
-        take_state(row[state], job);
-        job.submitted = parse_slurm_time(row[submitted]);
-        job.started = parse_slurm_time(row[started]);
-        job.ended = parse_slurm_time(row[ended]);
-        job.nodes = known_value(row[nodes]);
-        job.evidence = "sacct";
-        if (job.phase == JobPhase::ended)
-            take_exit_code(row[exit_code], job);
-        drop_plans(job);
-        result.jobs.push_back(std::move(job));
-    }
-    return result;
+    Rows rows = parse_rows(text, sacct_separator, columns);
+    std::erase_if(rows.rows, [](const auto &row) { return row[id].find('.') != std::string::npos; }); // steps
+    return jobs_of_rows(rows, {id, name, state, submitted, started, ended, nodes},
+                        [](const std::vector<std::string> &row, JobSighting &job) {
+                            job.evidence = "sacct";
+                            if (job.phase == JobPhase::ended)
+                                take_exit_code(row[exit_code], job);
+                        });
 }
 
 std::optional<JobSighting> job_of_record(const Record &record) {
