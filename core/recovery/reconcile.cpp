@@ -132,7 +132,7 @@ private:
 
     // Slurm has forgotten a job of which no end is known: silence for a lease, and a second answer, prove it.
     Result<bool> is_quiet(const AttemptView &attempt) {
-        const auto before = attempt.progress ? attempt.progress->beat : 0;
+        const auto before = attempt.beat;
         const AttemptNo no = attempt.no;
         world_.clock.sleep_for(request_.limits.lease + request_.limits.margin);
         if (auto seen = observe(); !seen)
@@ -140,7 +140,7 @@ private:
         const auto *now = result_.run.find(no);
         if (blind_ || now == nullptr || jobs_.any(JobPhase::running) || jobs_.any(JobPhase::pending))
             return false;
-        return (now->progress ? now->progress->beat : 0) == before;
+        return now->beat == before;
     }
 
     Result<Reconciled> judge_and_go_on() {
@@ -209,8 +209,18 @@ std::vector<std::string> recent_job_names(const RunView &run, const RunId &id) {
 Result<void> write_verdict(World &world, const RunPaths &paths, AttemptNo no, Verdict verdict) {
     verdict.written = unix_seconds(world.clock.wall());
     verdict.by = world.who;
-    auto written = publish_record_file(world.files, paths.attempt_file(no, "verdict.json"), verdict);
-    return written ? Result<void>{} : Result<void>{written.error()};
+    const auto path = paths.attempt_file(no, "verdict.json");
+    auto written = publish_record_file(world.files, path, verdict);
+    if (!written)
+        return written.error();
+    if (*written)
+        return {};
+    auto there = world.files.read(path);
+    if (!there)
+        return there.error();
+    if (*there && !parse_json(**there, path)) // it decides nothing as it is
+        return write_record_file(world.files, path, verdict);
+    return {};
 }
 
 Result<void> end_run(World &world, const RunPaths &paths, const Ended &ended) {

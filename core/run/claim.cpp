@@ -1,4 +1,5 @@
 #include "run/protocol.h"
+#include "run/taken_slot.h"
 
 #include <algorithm>
 #include <fmt/format.h>
@@ -107,6 +108,8 @@ ClaimStep next_claim_step(const RunView &run, const Claimant &me, const ClaimKno
                    : ClaimStep{WaitFor{limits.poll, "the attempt's folder is not visible here yet"}};
     if (mine->sealed())
         return LeaveIt{"the attempt was closed by " + mine->claims.back().by};
+    if (!mine->claims.empty() && mine->claims.back().id == unreadable_owner)
+        return LeaveIt{"a claim of this attempt can't be read: who trains is not known"};
     if (!mine->claims.empty() && !me.is(mine->claims.back())) {
         const Claim &other = mine->claims.back();
         if (other.id != me.job)
@@ -132,10 +135,9 @@ void learn(ClaimKnowledge &known, const RunView &run, const Claimant &me, Instan
             break;
         if (attempt.sealed())
             known.sealed_seen.emplace(attempt.no, now);
-        const std::uint64_t beat = attempt.progress ? attempt.progress->beat : 0;
-        const auto [seen, first] = known.beat_seen.emplace(attempt.no, std::pair{beat, now});
-        if (!first && seen->second.first != beat)
-            seen->second = {beat, now};
+        const auto [seen, first] = known.beat_seen.emplace(attempt.no, std::pair{attempt.beat, now});
+        if (!first && seen->second.first != attempt.beat)
+            seen->second = {attempt.beat, now};
     }
     if (const auto *mine = run.find(me.no); mine != nullptr && !mine->claims.empty() && me.is(mine->claims.back()) && !known.claimed_seen)
         known.claimed_seen = now;
@@ -157,10 +159,16 @@ struct Effects {
     const ProtocolLimits &limits;
     const RunView &run;
     ClaimKnowledge &known;
+    TakenSlot &taken;
 
     Result<void> publish(AttemptNo no, std::size_t slot, const Claim &claim) const {
-        auto ours = publish_record_file(world.files, paths.attempt_file(no, claim_slot(slot)), claim);
-        return ours ? Result<void>{} : Result<void>{ours.error()}; // not ours: the next look tells whose it is
+        const auto path = paths.attempt_file(no, claim_slot(slot));
+        auto ours = publish_record_file(world.files, path, claim);
+        if (!ours)
+            return ours.error();
+        if (*ours || taken.wait(world.clock, path, limits.poll, limits.blind_patience)) // the next look tells whose it is
+            return {};
+        return Error{ErrorKind::timeout, "another has this claim, and it does not show here", path, ""};
     }
 
     Result<void> operator()(const LeaveIt &) const { return {}; }
@@ -193,6 +201,7 @@ struct Effects {
 
 Result<std::string> claim_attempt(World &world, const RunPaths &paths, const Claimant &me, const ProtocolLimits &limits) {
     ClaimKnowledge known;
+    TakenSlot taken;
     known.started = world.clock.now();
     for (;;) {
         auto run = look_at_run(world.files, paths);
@@ -205,7 +214,7 @@ Result<std::string> claim_attempt(World &world, const RunPaths &paths, const Cla
             return leave->why;
         if (std::holds_alternative<TrainNow>(step))
             return std::string{};
-        if (auto done = std::visit(Effects{world, paths, me, limits, *run, known}, step); !done)
+        if (auto done = std::visit(Effects{world, paths, me, limits, *run, known, taken}, step); !done)
             return done.error();
     }
 }

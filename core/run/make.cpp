@@ -1,6 +1,7 @@
 #include "run/protocol.h"
 
 #include "base/hash.h"
+#include "run/taken_slot.h"
 
 #include <algorithm>
 #include <fmt/format.h>
@@ -44,7 +45,9 @@ std::optional<MakeStep> step_of_found(const AttemptView &attempt, const MakeKnow
 
 MakeStep next_make_step(const AttemptView &attempt, const MakeKnowledge &known, const ProtocolLimits &limits,
                         Instant now) {
-    if (const auto owner = attempt.owner())
+    if (const auto owner = attempt.owner(); owner && owner->id == unreadable_owner)
+        return MakeDone{{attempt.sealed() ? MadeKind::over : MadeKind::unclear, std::nullopt, "a claim of the attempt can't be read"}};
+    else if (owner)
         return MakeDone{{attempt.sealed() ? MadeKind::over : MadeKind::live, owner->id, ""}};
     if (attempt.sealed())
         return MakeDone{{MadeKind::over, std::nullopt, "closed by " + attempt.claims.back().by}};
@@ -56,10 +59,13 @@ MakeStep next_make_step(const AttemptView &attempt, const MakeKnowledge &known, 
             return MakeDone{{MadeKind::rejected, std::nullopt, *attempt.rejected}};
         return PublishIntent{attempt.intents.size()};
     }
-    if (!known.jobs)
-        return now - known.started >= limits.make_patience
-                   ? MakeStep{MakeDone{{MadeKind::unclear, std::nullopt, "Slurm does not answer whether the job exists"}}}
-                   : MakeStep{LookForJob{}};
+    if (!known.jobs) {
+        // Answers that come and go keep the horizon from ending: that, too, has a bound.
+        const bool silent = known.silent_since && now - *known.silent_since >= limits.make_patience;
+        if (silent || now - known.started >= limits.make_patience + 2 * limits.horizon)
+            return MakeDone{{MadeKind::unclear, std::nullopt, "Slurm does not answer whether the job exists"}};
+        return LookForJob{};
+    }
     if (auto done = step_of_found(attempt, known))
         return *done;
     // "Not found" is final only when sbatch can't be retrying any more.
@@ -75,7 +81,8 @@ struct Maker {
     const RunPaths &paths;
     const MakeRequest &request;
     const ProtocolLimits &limits;
-    MakeKnowledge known;
+    MakeKnowledge known = {};
+    TakenSlot taken = {};
 
     std::string file(const std::string &name) const { return paths.attempt_file(request.no, name); }
 
@@ -86,11 +93,15 @@ struct Maker {
             return submit.error();
         const Intent intent{world.who, unix_seconds(world.clock.wall()), random_hex(8),
                             request.after, submit->options, request.exclude_nodes};
-        auto ours = publish_record_file(world.files, file(intent_slot(publish.slot)), intent);
+        const auto path = file(intent_slot(publish.slot));
+        auto ours = publish_record_file(world.files, path, intent);
         if (!ours)
             return ours.error();
-        if (!*ours)
-            return {}; // another made it, and calls sbatch: look for that job
+        if (!*ours) { // another made it, and calls sbatch: look for that job
+            if (taken.wait(world.clock, path, limits.poll, limits.make_patience))
+                return {};
+            return Error{ErrorKind::timeout, "another is submitting this attempt, and its intent does not show here", path, "try again"};
+        }
         known.mine = intent.token;
         return call_sbatch(*submit);
     }
@@ -112,10 +123,12 @@ struct Maker {
         auto found = world.scheduler.find({job_name(paths.run, request.no)});
         if (!found) {
             known.answered_since.reset();
+            known.silent_since = known.silent_since.value_or(world.clock.now());
             world.clock.sleep_for(limits.poll);
             return {};
         }
         known.jobs = std::move(*found);
+        known.silent_since.reset();
         known.answered_since = known.answered_since.value_or(world.clock.now());
         return {};
     }
@@ -138,7 +151,7 @@ Result<MadeAttempt> make_attempt(World &world, const RunPaths &paths, const Make
         return made.error();
     if (auto made = world.files.make_dir(paths.attempt_file(request.no, "logs")); !made)
         return made.error();
-    Maker maker{world, paths, request, limits, {}};
+    Maker maker{world, paths, request, limits};
     maker.known.started = world.clock.now();
     for (;;) {
         auto attempt = look_at_attempt(world.files, paths, request.no);

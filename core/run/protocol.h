@@ -103,6 +103,7 @@ struct MakeKnowledge {
     std::optional<Scheduler::Found> jobs;     // answered since the last step
     std::size_t intents_seen = 0;
     std::optional<Instant> answered_since;    // Slurm answered "not there" about the last intent first at
+    std::optional<Instant> silent_since;      // Slurm has not answered since
     Instant started;
 };
 

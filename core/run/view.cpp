@@ -3,6 +3,7 @@
 #include "base/text.h"
 
 #include <algorithm>
+#include <functional>
 
 namespace trainctl {
 
@@ -12,12 +13,24 @@ bool has(const std::vector<std::string> &names, const std::string &name) {
     return std::binary_search(names.begin(), names.end(), name);
 }
 
+using Problems = std::vector<Error>;
+
+// A file that can't be understood is noted, and taken for what `stand_in` says.
+template <class T>
+Result<std::optional<T>> read_noting(Files &files, const std::string &path, const std::optional<T> &stand_in, Problems &problems) {
+    auto record = read_record_file<T>(files, path);
+    if (record || record.error().kind != ErrorKind::invalid)
+        return record;
+    problems.push_back(record.error());
+    return stand_in;
+}
+
 // slot(0), slot(1), ... as long as they are there.
 template <class T, class Slot>
-Result<std::vector<T>> read_slots(Files &files, const std::string &folder, Slot slot) {
+Result<std::vector<T>> read_slots(Files &files, const std::string &folder, Slot slot, const T &stand_in, Problems &problems) {
     std::vector<T> records;
     for (;;) {
-        auto record = read_record_file<T>(files, join_path(folder, slot(records.size())));
+        auto record = read_noting<T>(files, join_path(folder, slot(records.size())), stand_in, problems);
         if (!record)
             return record.error();
         if (!*record)
@@ -26,11 +39,31 @@ Result<std::vector<T>> read_slots(Files &files, const std::string &folder, Slot 
     }
 }
 
-template <class T> Result<void> read_into(Files &files, const std::string &path, std::optional<T> &into) {
-    auto record = read_record_file<T>(files, path);
+Result<std::vector<Claim>> read_claims(Files &files, const RunPaths &paths, AttemptNo no, Problems &problems) {
+    return read_slots<Claim>(files, paths.attempt(no), claim_slot, Claim{unreadable_owner, 0, "", "", 0}, problems);
+}
+
+template <class T> Result<void> read_into(Files &files, const std::string &path, std::optional<T> &into, Problems &problems) {
+    auto record = read_noting<T>(files, path, std::nullopt, problems);
     if (!record)
         return record.error();
     into = std::move(*record);
+    return {};
+}
+
+// A head that lives goes on writing, whatever it is that can't be understood here: then its bytes are the beat.
+Result<void> read_progress(Files &files, const std::string &path, AttemptView &view) {
+    const auto problems = view.problems.size();
+    if (auto read = read_into(files, path, view.progress, view.problems); !read)
+        return read;
+    if (view.progress)
+        view.beat = view.progress->beat;
+    if (view.problems.size() == problems)
+        return {};
+    auto content = files.read(path);
+    if (!content)
+        return content.error();
+    view.beat = std::hash<std::string>{}(content->value_or(""));
     return {};
 }
 
@@ -57,28 +90,33 @@ std::string intent_slot(std::size_t index) {
 }
 
 Result<std::vector<Claim>> read_claims(Files &files, const RunPaths &paths, AttemptNo no) {
-    return read_slots<Claim>(files, paths.attempt(no), claim_slot);
+    Problems problems;
+    auto claims = read_claims(files, paths, no, problems);
+    if (claims && !problems.empty())
+        return problems.front();
+    return claims;
 }
 
 Result<AttemptView> look_at_attempt(Files &files, const RunPaths &paths, AttemptNo no) {
-    AttemptView view{no, {}, {}, {}, {}, {}, {}, {}};
+    AttemptView view{};
+    view.no = no;
     const auto folder = paths.attempt(no);
-    auto intents = read_slots<Intent>(files, folder, intent_slot);
-    auto claims = read_claims(files, paths, no);
+    auto intents = read_slots<Intent>(files, folder, intent_slot, Intent{}, view.problems);
+    auto claims = read_claims(files, paths, no, view.problems);
     if (!intents || !claims)
         return intents ? claims.error() : intents.error();
     view.intents = std::move(*intents);
     view.claims = std::move(*claims);
-    if (!view.intents.empty()) {
+    if (!view.intents.empty() && !view.intents.back().token.empty()) {
         auto rejected = files.read(join_path(folder, "rejected." + view.intents.back().token));
         if (!rejected)
             return rejected.error();
         view.rejected = std::move(*rejected);
     }
-    for (const auto &result : {read_into(files, join_path(folder, "job.json"), view.job),
-                        read_into(files, join_path(folder, "progress.json"), view.progress),
-                        read_into(files, join_path(folder, "outcome.json"), view.outcome),
-                        read_into(files, join_path(folder, "verdict.json"), view.verdict)})
+    for (const auto &result : {read_into(files, join_path(folder, "job.json"), view.job, view.problems),
+                        read_progress(files, join_path(folder, "progress.json"), view),
+                        read_into(files, join_path(folder, "outcome.json"), view.outcome, view.problems),
+                        read_into(files, join_path(folder, "verdict.json"), view.verdict, view.problems)})
         if (!result)
             return result.error();
     // A job that a site requeued after its outcome trains again: what its earlier start wrote says nothing about now.
@@ -90,8 +128,11 @@ Result<AttemptView> look_at_attempt(Files &files, const RunPaths &paths, Attempt
 
 Result<RunView> look_at_run(Files &files, const RunPaths &paths) {
     RunView view;
-    if (auto ended = read_into(files, paths.file("ended.json"), view.ended); !ended)
+    // This one is no attempt's: whether the run goes on is not known without it.
+    auto ended = read_record_file<Ended>(files, paths.file("ended.json"));
+    if (!ended)
         return ended.error();
+    view.ended = std::move(*ended);
     auto wishes = files.list(paths.file("control"));
     if (!wishes)
         return wishes.error();

@@ -7,6 +7,10 @@
 
 namespace trainctl {
 
+// Stands in a claim that can't be read: somebody has the attempt, and no job has this id, so that nothing Slurm says
+// of any job proves that this owner is dead.
+inline constexpr JobId unreadable_owner{~std::uint64_t{0}};
+
 struct AttemptView {
     AttemptNo no;
     std::vector<Intent> intents;       // intent.json, intent.1.json, ...: the last one may call sbatch, once
@@ -16,6 +20,8 @@ struct AttemptView {
     std::optional<ProgressFile> progress;
     std::optional<Outcome> outcome;    // of the owner; not what an earlier start of its job left
     std::optional<Verdict> verdict;
+    std::uint64_t beat = 0;            // of the progress; changes with each writing of one that can't be read, too
+    std::vector<Error> problems;       // files that are there and can't be understood: see look_at_attempt
 
     bool sealed() const { return !claims.empty() && claims.back().is_seal(); }
     // The job that trains or trained as this attempt; nothing when nobody ever claimed it.
@@ -40,7 +46,11 @@ std::string claim_slot(std::size_t index);
 std::string intent_slot(std::size_t index);
 
 Result<RunView> look_at_run(Files &files, const RunPaths &paths);
+// Errors: reading failed, or a claim can't be understood.
 Result<std::vector<Claim>> read_claims(Files &files, const RunPaths &paths, AttemptNo no);
+// A file that can't be understood is a problem of the view, and never evidence of death: a claim stands for an unknown
+// owner, an intent for an sbatch that may have been called, a missing outcome or verdict for an end not known yet.
+// Errors: reading failed.
 Result<AttemptView> look_at_attempt(Files &files, const RunPaths &paths, AttemptNo no);
 
 // One file as a record; nothing where there is none.

@@ -5,7 +5,9 @@
 #include "base/files.h"
 #include "run/protocol.h"
 #include "support/fake_slurm.h"
+#include "support/temp_dir.h"
 
+#include <doctest/doctest.h>
 #include <string>
 
 namespace trainctl {
@@ -107,6 +109,31 @@ struct Actor {
     World world;
 };
 
+// Runs `what` as a process that may die; false when it did.
+template <class What> bool survives(What what) {
+    try {
+        what();
+        return true;
+    } catch (const Died &) {
+        return false;
+    }
+}
+
+// Calls `body` with a plan for each effect and each way it can fail, until a plan meets no effect any more.
+// `body` makes its world anew, gives the plan to one actor, and returns that actor's plan.
+template <class Body> void for_each_fault(Body body) {
+    constexpr int most_effects = 100;
+    for (const auto mode : fault_modes) {
+        bool met = true;
+        for (int effect = 0; met; ++effect) {
+            REQUIRE(effect < most_effects);
+            CAPTURE(static_cast<int>(mode));
+            CAPTURE(effect);
+            met = body(FaultPlan{effect, mode}).met();
+        }
+    }
+}
+
 // A run directory as `submit` leaves it before the first attempt, and sbatch's options as the protocol needs them.
 inline RunPaths make_run_folders(Files &files, const std::string &root) {
     const RunPaths paths{root, RunId{"x"}};
@@ -129,6 +156,20 @@ inline std::function<Result<SubmitRequest>(const MakeRequest &)> plain_prepare(c
         return submit;
     };
 }
+
+// A run without attempts, on real files, beside a small Slurm.
+struct RunStage {
+    explicit RunStage(FakeSlurm::Settings settings = {}) : slurm(settings) {}
+
+    TempDir folder{memory_folder()};
+    PosixFiles files;
+    FakeSlurm slurm;
+    RunPaths paths = make_run_folders(files, folder.path());
+
+    template <class T> void put(AttemptNo no, const char *name, const T &record) {
+        REQUIRE(write_record_file(files, paths.attempt_file(no, name), record));
+    }
+};
 
 inline int live_jobs(const FakeSlurm &slurm, const std::string &name) {
     int count = 0;

@@ -70,7 +70,10 @@ TEST_CASE("make step: what is known of an attempt decides what comes next") {
     const std::vector<Row> rows{
         {"nothing there", [](Case &) {}, "intent 0"},
         {"an intent, Slurm not asked", [](Case &c) { c.attempt.intents = {intent("a")}; }, "look"},
-        {"silent for too long", [](Case &c) { c.attempt.intents = {intent("a")}; c.now = start + c.limits.make_patience; }, "unclear"},
+        {"silent for too long", [](Case &c) { c.attempt.intents = {intent("a")}; c.known.silent_since = start; c.now = start + c.limits.make_patience; }, "unclear"},
+        {"answering, and not there, for as long", [](Case &c) { c.attempt.intents = {intent("a")}; c.known.answered_since = start; c.now = start + c.limits.make_patience; }, "look"},
+        {"answering now and then, without end", [](Case &c) { c.attempt.intents = {intent("a")}; c.now = start + c.limits.make_patience + 2 * c.limits.horizon; }, "unclear"},
+        {"a claim that can't be read", [](Case &c) { c.attempt.claims = {Claim{unreadable_owner, 0, "", "", 0}}; }, "unclear"},
         {"claimed", [&](Case &c) { c.attempt.claims = {mine}; }, "live 5"},
         {"claimed and closed", [&](Case &c) { c.attempt.claims = {mine, seal}; }, "over 5"},
         {"closed before anybody claimed it", [&](Case &c) { c.attempt.claims = {seal}; }, "over"},

@@ -120,11 +120,64 @@ TEST_CASE("view: an outcome that an earlier start of the job left is not the own
     CHECK(look_at_attempt(f.files, f.paths, AttemptNo{1})->outcome);
 }
 
-TEST_CASE("view: a broken file is an error that names it") {
+TEST_CASE("view: a broken file of an attempt is a problem that names it, and the rest of the run shows") {
+    for (const char *name : {"claim", "intent.json", "job.json", "progress.json", "outcome.json", "verdict.json"}) {
+        for (const char *content : {"{\"id\": 5", "", "[1]", "{\"format\": 1000}", "\xff\xfe"}) {
+            CAPTURE(name);
+            CAPTURE(content);
+            Folder f;
+            f.attempt(1);
+            f.attempt(2);
+            f.put(f.paths.attempt_file(AttemptNo{2}, "claim"), Claim{JobId{6}, 0, "n1", "", 1});
+            REQUIRE(f.files.write(f.paths.attempt_file(AttemptNo{1}, name), content));
+            const auto run = look_at_run(f.files, f.paths);
+            REQUIRE(run);
+            REQUIRE(run->attempts.size() == 2);
+            REQUIRE(run->attempts[0].problems.size() == 1);
+            CHECK(run->attempts[0].problems[0].where.ends_with(std::string{"attempts/001/"} + name));
+            CHECK(run->attempts[1].problems.empty());
+            CHECK(run->attempts[1].owner()->id == JobId{6});
+        }
+    }
+}
+
+TEST_CASE("view: a claim or an intent that can't be read still takes its slot") {
     Folder f;
     f.attempt(1);
-    REQUIRE(f.files.write(f.paths.attempt_file(AttemptNo{1}, "outcome.json"), "{\"kind\": 7}"));
+    const auto file = [&](const char *name) { return f.paths.attempt_file(AttemptNo{1}, name); };
+    Intent second;
+    second.token = "bb";
+    REQUIRE(f.files.write(file("intent.json"), "{"));
+    f.put(file("intent.1.json"), second);
+    REQUIRE(f.files.write(file("claim"), "{"));
+    f.put(file("claim.1"), Claim{JobId{}, 0, "n3", "job 6", 3});
+    const auto attempt = look_at_attempt(f.files, f.paths, AttemptNo{1});
+    REQUIRE(attempt);
+    CHECK(attempt->intents.size() == 2);
+    CHECK(attempt->claims.size() == 2);
+    CHECK(attempt->sealed());
+    REQUIRE(attempt->owner());
+    CHECK(attempt->owner()->id == unreadable_owner);
+    CHECK(!read_claims(f.files, f.paths, AttemptNo{1}));
+}
+
+TEST_CASE("view: progress that can't be read beats when its bytes change") {
+    Folder f;
+    f.attempt(1);
+    const auto beat = [&](const char *content) {
+        REQUIRE(f.files.write(f.paths.attempt_file(AttemptNo{1}, "progress.json"), content));
+        return look_at_attempt(f.files, f.paths, AttemptNo{1})->beat;
+    };
+    CHECK(beat("{\"format\": 1, \"beat\": 7}") == 7);
+    CHECK(beat("{\"beat\": ") == beat("{\"beat\": "));
+    CHECK(beat("{\"beat\": 1") != beat("{\"beat\": 2"));
+}
+
+TEST_CASE("view: whether the run has ended must be known") {
+    Folder f;
+    REQUIRE(f.files.make_dirs(f.paths.dir()));
+    REQUIRE(f.files.write(f.paths.file("ended.json"), "{"));
     const auto run = look_at_run(f.files, f.paths);
     REQUIRE(!run);
-    CHECK(run.error().text().find("attempts/001/outcome.json") != std::string::npos);
+    CHECK(run.error().where.ends_with("ended.json"));
 }
