@@ -1,6 +1,7 @@
 #include "desk/desk.h"
 
 #include "desk/wire.h"
+#include "slurm/slurm_scheduler.h"
 
 #include <array>
 #include <cstdio>
@@ -49,27 +50,23 @@ std::string expand_home(const std::string &root) {
     return root;
 }
 
+// The real machine under one call.
 Result<Json> serve(const Json &request) {
-    const auto name = request.value("verb", "");
-    for (const auto &verb : verbs) {
-        if (verb.name != name)
-            continue;
-        const auto root = expand_home(request.value("root", ""));
-        if (!root.starts_with("/"))
-            return Error{ErrorKind::invalid, "the run root is not absolute", root, "give an absolute `root` in the cluster's profile, or one in ~/"};
-        auto tools = find_slurm_tools(own_environment());
-        if (!tools)
-            return tools.error();
-        tools->user = std::to_string(::getuid());
-        SlurmScheduler scheduler{*tools};
-        PosixFiles files;
-        SystemClock clock;
-        char host[64] = "";
-        ::gethostname(host, sizeof host - 1);
-        DeskCall call{request, root, files, scheduler, clock, say, fmt::format("desk pid {} on {}", ::getpid(), host)};
-        return verb.serve(call);
-    }
-    return Error{ErrorKind::invalid, "the desk knows no verb '" + name + "'", "", "trainctl and its agent are of different versions"};
+    const auto root = expand_home(request.value("root", ""));
+    if (!root.starts_with("/"))
+        return Error{ErrorKind::invalid, "the run root is not absolute", root, "give an absolute `root` in the cluster's profile, or one in ~/"};
+    auto tools = find_slurm_tools(own_environment());
+    if (!tools)
+        return tools.error();
+    tools->user = std::to_string(::getuid());
+    SlurmScheduler scheduler{*tools};
+    PosixFiles files;
+    SystemClock clock;
+    char host[64] = "";
+    ::gethostname(host, sizeof host - 1);
+    DeskCall call{request, root, files, scheduler, clock, [&] { return scheduler.partitions(); }, say,
+                  fmt::format("desk pid {} on {}", ::getpid(), host)};
+    return serve_desk(call);
 }
 
 Json error_json(const Error &error) {
@@ -91,10 +88,28 @@ int desk_main() {
     return 0;
 }
 
+Result<Json> serve_desk(DeskCall &call) {
+    const auto name = call.text("verb");
+    for (const auto &verb : verbs)
+        if (verb.name == name)
+            return verb.serve(call);
+    return Error{ErrorKind::invalid, "the desk knows no verb '" + name + "'", "", "trainctl and its agent are of different versions"};
+}
+
 ProtocolLimits desk_limits(const LoadedRun &run) {
     ProtocolLimits limits = limits_of(run.experiment, run.info);
     limits.make_patience = std::chrono::seconds{30};
     return limits;
+}
+
+Result<Reconciled> put_right(DeskCall &call, const LoadedRun &run, bool act) {
+    World world{call.files, call.scheduler, call.clock, call.who};
+    const auto prepare = [&](const MakeRequest &make) -> Result<SubmitRequest> {
+        if (auto owned = own_checkpoints(call.files, run.paths, run.experiment); !owned)
+            return owned.error();
+        return prepare_submission(call.files, run, make);
+    };
+    return reconcile(world, run.paths, {run.experiment.recovery, desk_limits(run), ::getuid(), act, prepare});
 }
 
 Result<RunPaths> run_of(const DeskCall &call) {

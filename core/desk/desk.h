@@ -4,26 +4,31 @@
 
 #include "base/files.h"
 #include "base/json.h"
+#include "recovery/reconcile.h"
 #include "run/run_files.h"
-#include "slurm/slurm_scheduler.h"
+#include "slurm/parse.h"
 
 #include <functional>
 #include <string>
 
 namespace trainctl {
 
-// One call while it is served.
+// One call while it is served, and the seams through which it touches the cluster.
 struct DeskCall {
     const Json &request;
     std::string root;                       // absolute
     Files &files;
-    SlurmScheduler &scheduler;
+    Scheduler &scheduler;
     Clock &clock;
+    std::function<Result<std::vector<Partition>>()> partitions; // of the cluster
     std::function<void(const Json &)> say;  // a message before the answer
     std::string who;                        // "desk pid 12 on login1"
 
     std::string text(const char *key) const { return request.value(key, ""); }
 };
+
+// The verb's answer. Errors: its own; invalid for a verb that is none.
+Result<Json> serve_desk(DeskCall &call);
 
 // One verb each; the table is in desk.cpp.
 Result<Json> desk_submit(DeskCall &call);
@@ -41,5 +46,9 @@ int desk_main();
 ProtocolLimits desk_limits(const LoadedRun &run);
 Result<RunPaths> run_of(const DeskCall &call);
 Result<Json> status_of(DeskCall &call, const RunPaths &paths, bool act);
+// Puts the run right where that is wanted; no attempt is made while another run has its checkpoint folder.
+Result<Reconciled> put_right(DeskCall &call, const LoadedRun &run, bool act);
+// A checkpoint folder outside of the run's own belongs to one living run at a time: this one from now on, or an error.
+Result<void> own_checkpoints(Files &files, const RunPaths &paths, const Experiment &experiment);
 
 } // namespace trainctl

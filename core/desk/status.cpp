@@ -1,11 +1,9 @@
 #include "desk/desk.h"
 
-#include "recovery/reconcile.h"
 #include "slurm/start_check.h"
 
 #include <algorithm>
 #include <array>
-#include <unistd.h>
 
 namespace trainctl {
 
@@ -33,7 +31,7 @@ Json attempt_json(const AttemptView &attempt, const RunPaths &paths, const std::
         if (job.name == job_name(paths.run, attempt.no) && !is_ghost(job))
             out["jobs"].push_back(job_json(job));
     if (const auto owner = attempt.owner())
-        out["owner"] = {{"job", owner->id.value}, {"restarts", owner->restarts}, {"host", owner->host}, {"made", owner->made}};
+        out["owner"] = {{"job", owner->id == unreadable_owner ? Json{} : Json(owner->id.value)}, {"restarts", owner->restarts}, {"host", owner->host}, {"made", owner->made}};
     if (!attempt.intents.empty()) {
         out["standby"] = !attempt.owner() && attempt.intents.back().after.has_value();
         out["exclude_nodes"] = attempt.intents.back().exclude_nodes;
@@ -69,10 +67,7 @@ Result<Json> status_of(DeskCall &call, const RunPaths &paths, bool act) {
     auto run = load_run(call.files, paths);
     if (!run)
         return run.error();
-    World world{call.files, call.scheduler, call.clock, call.who};
-    ReconcileRequest request{run->experiment.recovery, desk_limits(*run), ::getuid(), act,
-                             [&](const MakeRequest &make) { return prepare_submission(call.files, *run, make); }};
-    auto seen = reconcile(world, paths, request);
+    auto seen = put_right(call, *run, act);
     if (!seen)
         return seen.error();
     auto view = look_at_run(call.files, paths); // reconciling may have changed it
@@ -83,9 +78,12 @@ Result<Json> status_of(DeskCall &call, const RunPaths &paths, bool act) {
              {"cluster", run->info.cluster}, {"owner", run->info.owner}, {"created", run->info.created}, {"now", now}, {"dir", paths.dir()},
              {"stop_wished", view->stop_wished}, {"ended", record_or_null(view->ended)}, {"attempts", Json::array()},
              {"code", {{"hash", run->info.code_hash}, {"commit", run->info.git_commit}, {"dirty", run->info.git_dirty}}},
-             {"journal_problems", journal_problems(call.files, paths)}};
-    for (const auto &attempt : view->attempts)
+             {"journal_problems", journal_problems(call.files, paths)}, {"problems", Json::array()}};
+    for (const auto &attempt : view->attempts) {
         out["attempts"].push_back(attempt_json(attempt, paths, seen->jobs, now));
+        for (const auto &problem : attempt.problems)
+            out["problems"].push_back(problem.where + ": " + problem.message);
+    }
     return out;
 }
 

@@ -1,10 +1,7 @@
 #include "desk/desk.h"
 
-#include "recovery/reconcile.h"
-
 #include <algorithm>
 #include <fmt/format.h>
-#include <unistd.h>
 
 namespace trainctl {
 

@@ -1,10 +1,11 @@
 #include "desk/desk.h"
 
 #include "desk/wire.h"
-#include "recovery/reconcile.h"
+#include "experiment/parse.h"
 
 #include <array>
 #include <fmt/format.h>
+#include <string_view>
 #include <unistd.h>
 
 namespace trainctl {
@@ -58,13 +59,26 @@ RunInfo info_of(const DeskCall &call, const RunId &run) {
     return info;
 }
 
-// Everything of the run but attempts; run.json comes last, so a run that has one is whole.
+Result<Experiment> parsed(const std::string &yaml, const std::string &where) {
+    auto experiment = parse_experiment({yaml, where});
+    if (!experiment.ok())
+        return Error{ErrorKind::invalid, experiment.text(), where, ""};
+    return std::move(experiment.experiment);
+}
+
+// Everything of the run but attempts; run.json comes last, so a run that has one is whole. A run that is refused
+// leaves nothing.
 Result<void> make_run(DeskCall &call, const RunPaths &paths) {
     auto there = call.files.read(paths.file("run.json"));
     if (!there)
         return there.error();
     if (*there)
         return {}; // a submit whose answer was lost
+    auto experiment = parsed(call.text("experiment"), paths.file("experiment.yaml"));
+    if (!experiment)
+        return experiment.error();
+    if (auto owned = own_checkpoints(call.files, paths, *experiment); !owned)
+        return owned;
     for (const auto *folder : {"control", "journal", "attempts"})
         if (auto made = call.files.make_dirs(paths.file(folder)); !made)
             return made;
@@ -78,34 +92,6 @@ Result<void> make_run(DeskCall &call, const RunPaths &paths) {
                 return written;
     auto published = publish_record_file(call.files, paths.file("run.json"), info_of(call, paths.run));
     return published ? Result<void>{} : Result<void>{published.error()};
-}
-
-// A checkpoint folder outside of the run's own belongs to one living run at a time.
-Result<void> own_checkpoints(DeskCall &call, const LoadedRun &run) {
-    auto dir = checkpoint_dir(run.paths, run.experiment);
-    if (!dir)
-        return dir.error();
-    if (dir->starts_with(run.paths.dir() + "/"))
-        return {};
-    if (auto made = call.files.make_dirs(*dir); !made)
-        return made;
-    const auto mark = join_path(*dir, ".trainctl-run");
-    auto ours = call.files.publish(mark, run.paths.dir() + "\n");
-    if (!ours || *ours)
-        return ours ? Result<void>{} : Result<void>{ours.error()};
-    auto owner = call.files.read(mark);
-    if (!owner)
-        return owner.error();
-    const std::string other = owner->value_or("").substr(0, owner->value_or("").find('\n'));
-    if (other == run.paths.dir())
-        return {};
-    auto ended = call.files.read(join_path(other, "ended.json"));
-    auto known = call.files.read(join_path(other, "run.json"));
-    if (ended && known && (*ended || !*known))
-        return call.files.write(mark, run.paths.dir() + "\n");
-    return Error{ErrorKind::refused, "the run " + base_name(other) + " writes its checkpoints there and has not ended", *dir,
-                 "`trainctl resume " + base_name(other) + "` goes on with it, `trainctl cancel " + base_name(other) +
-                     "` ends it; or give this one another checkpoint.dir"};
 }
 
 // Slurm takes jobs that its partition can never run: say so at once.
@@ -127,6 +113,20 @@ std::string never_starts(const std::vector<Partition> &partitions, const Resourc
     return "";
 }
 
+// Its number stands in job.json; where sbatch's answer was lost, only Slurm knows it.
+Json job_of(DeskCall &call, const RunPaths &paths, const AttemptView *attempt) {
+    if (attempt == nullptr)
+        return {};
+    if (attempt->job)
+        return attempt->job->id.value;
+    auto found = call.scheduler.find({job_name(paths.run, attempt->no)});
+    if (found)
+        for (const auto &job : found->jobs)
+            if (is_live(job))
+                return job.id.value;
+    return {};
+}
+
 } // namespace
 
 Result<Json> desk_submit(DeskCall &call) {
@@ -138,7 +138,7 @@ Result<Json> desk_submit(DeskCall &call) {
     const RunInfo info = info_of(call, paths.run);
     if (!info.code_archive.empty() && ::access(info.code_archive.c_str(), R_OK) != 0)
         return Json{{"format", desk_format}, {"need_code", info.code_archive}};
-    auto partitions = call.scheduler.partitions(); // also asks whether Slurm answers, before anything is made
+    auto partitions = call.partitions(); // also asks whether Slurm answers, before anything is made
     if (!partitions)
         return partitions.error();
     if (auto made = make_run(call, paths); !made)
@@ -146,13 +146,7 @@ Result<Json> desk_submit(DeskCall &call) {
     auto run = load_run(call.files, paths);
     if (!run)
         return run.error();
-    if (auto owned = own_checkpoints(call, *run); !owned)
-        return owned.error();
-
-    World world{call.files, call.scheduler, call.clock, call.who};
-    ReconcileRequest request{run->experiment.recovery, desk_limits(*run), ::getuid(), true,
-                             [&](const MakeRequest &make) { return prepare_submission(call.files, *run, make); }};
-    auto seen = reconcile(world, paths, request);
+    auto seen = put_right(call, *run, true);
     if (!seen)
         return seen.error();
     auto view = look_at_run(call.files, paths);
@@ -160,15 +154,37 @@ Result<Json> desk_submit(DeskCall &call) {
         return view.error();
     const AttemptView *first = view->find(AttemptNo{1});
     if (first != nullptr && first->rejected) {
+        World world{call.files, call.scheduler, call.clock, call.who};
         if (auto ended = end_run(world, paths, Ended{EndKind::failed, "sbatch refused it: " + *first->rejected, AttemptNo{1}, 0}); !ended)
             return ended.error();
         return Error{ErrorKind::refused, "sbatch refused the job: " + *first->rejected, paths.attempt_file(AttemptNo{1}, "script.sbatch"),
                      "nothing was submitted; correct the experiment and submit again"};
     }
     Json answer{{"format", desk_format}, {"run", paths.run.value}, {"state", to_string(seen->state)}, {"dir", paths.dir()}, {"text", seen->text},
-                {"job", first != nullptr && first->job ? Json(first->job->id.value) : Json{}}, {"never_starts", never_starts(*partitions, run->experiment.resources)}};
+                {"job", job_of(call, paths, first)}, {"never_starts", never_starts(*partitions, run->experiment.resources)}};
     return answer;
 }
+
+namespace {
+
+// All that may refuse, before the run's end is taken back: the experiment that goes on, and its checkpoints.
+Result<void> take_up_again(DeskCall &call, const RunPaths &paths) {
+    auto run = load_run(call.files, paths);
+    if (!run)
+        return run.error();
+    const auto changed = call.text("experiment");
+    if (!changed.empty()) {
+        auto experiment = parsed(changed, "the changed experiment");
+        if (!experiment)
+            return experiment.error();
+        run->experiment = std::move(*experiment);
+    }
+    if (auto owned = own_checkpoints(call.files, paths, run->experiment); !owned)
+        return owned;
+    return changed.empty() ? Result<void>{} : call.files.write(paths.file("experiment.yaml"), changed);
+}
+
+} // namespace
 
 Result<Json> desk_resume(DeskCall &call) {
     auto paths = run_of(call);
@@ -183,14 +199,8 @@ Result<Json> desk_resume(DeskCall &call) {
     if (!again && view->stop_wished)
         return Error{ErrorKind::refused, "the run is being stopped and has not ended yet", paths->dir(), "wait for it: trainctl status " + paths->run.value};
     if (again) {
-        if (const auto changed = call.text("experiment"); !changed.empty())
-            if (auto written = call.files.write(paths->file("experiment.yaml"), changed); !written)
-                return written.error();
-        auto run = load_run(call.files, *paths);
-        if (!run)
-            return run.error();
-        if (auto owned = own_checkpoints(call, *run); !owned)
-            return owned.error();
+        if (auto ready = take_up_again(call, *paths); !ready)
+            return ready.error();
         // The wish first: a death in between leaves an ended run, and the user asks again.
         if (auto removed = call.files.remove(paths->wish("stop")); !removed)
             return removed.error();

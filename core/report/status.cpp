@@ -200,6 +200,8 @@ private:
     }
 
     void problems() {
+        for (const auto &problem : items_of(status_, "problems"))
+            line("problem", problem.is_string() ? problem.get<std::string>() : dump_json(problem));
         for (const auto &problem : items_of(status_, "journal_problems"))
             line("journal", problem.is_string() ? problem.get<std::string>() : dump_json(problem));
     }
