@@ -1,11 +1,11 @@
-"""A cluster that breaks: a lost node, a bad node, a controller that is down. On a sandbox of its own. The runs go on by
-themselves: nobody calls a command while they are waited for, but the `submit --wait` that began them."""
+"""A cluster that breaks: a lost node, a bad node. On a sandbox of its own. The runs go on by themselves: nobody calls a
+command while they are waited for, but the `submit --wait` that began them."""
 
 import os
 import unittest
 
 from harness import Home, Sandbox, wait_until
-from runs import GONE_LIMIT, RunCase, alive, command_name, kill, kill_at_once, of_node, write
+from runs import GONE_LIMIT, RunCase, alive, command_name, kill_at_once, of_node, write
 
 BAD_NODE = "n1"
 PROLOG = """#!/bin/sh
@@ -69,42 +69,6 @@ class ClusterTest(RunCase):
         self.assertIsNone(run.status()["attempts"][0]["owner"])
         self.assertEqual(run.attempt_record(1, "verdict.json")["cause"], "launch failed")
         self.assertEqual([step for _, step in self.resumes(run)], [0])
-
-    def test_3_a_controller_that_is_down_loses_nothing(self):
-        run = self.start_waited("controlled", "--crash-at", "200", "--crash-attempts", "1", steps=220, every=50)
-        alone = self.start("alone", "--crash-at", "190", "--crash-attempts", "1", steps=210, every=50)
-        self.wait_saved(f"tc-{run.id}-002", f"tc-{alone.id}-002")
-        kill(self.sandbox.pids()["slurmctld"])
-        wait_until(lambda: self.sandbox.status()["state"] == "degraded", what="the controller's end")
-        status = run.command("status", run.id)
-        self.assertEqual(status.returncode, 4, status.stdout + status.stderr)
-        late = self.make("late", steps=5)
-        refused = late.command("submit", late.file)
-        self.assertEqual(refused.returncode, 4, refused.stdout + refused.stderr)
-        self.assertIn("hint:", refused.stderr)
-        run.wait_step(199)  # they train on without a controller
-        alone.wait_step(189)
-        self.sandbox.up()
-        late.submit()
-        for each in (run, alone, late):
-            each.wait_end()
-            self.check_lineage(each)
-        self.assertEqual([attempt for attempt, _ in self.resumes(alone)], [1, 2])
-        self.assertIn("attempt 2; attempt 1 ended: rank 1", self.check_waited(run))
-        self.assertEqual(late.ids(), [late.id])
-
-    def wait_saved(self, *job_names):
-        """Until slurmctld has written the jobs to disk, which it does every few seconds: else it would forget them."""
-        folder = self.sandbox.status()["folder"]
-
-        def saved():
-            try:
-                with open(f"{folder}/slurmctld/job_state", "rb") as file:
-                    content = file.read()
-            except FileNotFoundError:
-                return False
-            return all(name.encode() in content for name in job_names)
-        wait_until(saved, what=f"{job_names} in the controller's files")
 
 
 if __name__ == "__main__":

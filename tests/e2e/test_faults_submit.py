@@ -133,10 +133,15 @@ class SubmitTest(RunCase):
         seen = self.seen(run) - ({"job.json"} if last == "job" else set())
         self.assertEqual(seen, set(EFFECTS[:EFFECTS.index(last) + 1]), run.name)
 
-    def again(self, run):
-        """The same command once more."""
-        second = run.submit()
-        self.assertIn(f"going on with {run.id}", second.stderr)
+    def again(self, *runs):
+        """The same command once more for each."""
+        for run, second in [(run, self.start_submit(run)) for run in runs]:
+            self.assertEqual(second.wait(timeout=RUN_LIMIT), 0)
+            self.assertIn(f"going on with {run.id}", self.said(run))
+
+    def said(self, run):
+        with open(f"{run.folder}/submit.err", encoding="utf-8") as file:
+            return file.read()
 
     def finish(self, run):
         self.assertEqual(run.ids(), [run.id])
@@ -230,8 +235,7 @@ class SubmitTest(RunCase):
         self.assertFalse([name for name in there("code") if name.endswith(".tar")])
         for run in runs[1:]:
             self.assertEqual(self.seen(run), {"remembered"})
-        for run in runs:
-            self.again(run)
+        self.again(*runs)
         for run in runs:
             self.finish(run)
         self.check_watched(watcher)
@@ -254,8 +258,7 @@ class SubmitTest(RunCase):
         runs = [self.killed_at("client", "scontrol.before", "remembered"),
                 self.killed_at("client", "sbatch.before", "intent"),
                 self.killed_at("client", "sbatch.after", "job")]
-        for run in runs:
-            self.again(run)
+        self.again(*runs)
         for run in runs:
             self.finish(run)
         self.check_watched(watcher)
@@ -265,8 +268,7 @@ class SubmitTest(RunCase):
         runs = [self.killed_at("desk", "scontrol.before", "remembered"),
                 self.killed_at("desk", "sbatch.before", "intent"),
                 self.killed_at("desk", "sbatch.after", "job")]
-        for run in runs:
-            self.again(run)
+        self.again(*runs)
         for run in runs:
             self.finish(run)
         self.check_watched(watcher)
@@ -276,8 +278,7 @@ class SubmitTest(RunCase):
         runs = [self.desk_killed_behind(effect) for effect in ("run", "experiment", "run.json", "attempt", "intent")]
         runs.append(self.desk_killed_behind_the_answer_of_sbatch())
         runs = [run for run in runs if run]
-        for run in runs:
-            self.again(run)
+        self.again(*runs)
         for run in runs:
             self.finish(run)
         self.check_watched(watcher)
@@ -304,8 +305,7 @@ class SubmitTest(RunCase):
         # What serves this link, and nothing below it.
         kill(next(pid for pid in parents(desk) if command_name(pid) == "sshd"))
         self.assertEqual(submit.wait(timeout=RUN_LIMIT), 4)
-        with open(f"{run.folder}/submit.err", encoding="utf-8") as file:
-            self.assertIn("nothing is submitted twice", file.read())
+        self.assertIn("nothing is submitted twice", self.said(run))
         self.check_seen(run, "job")
         self.assertTrue(alive(desk))
         gates.open()
