@@ -1,10 +1,10 @@
 #!/bin/sh
 # Installs the Debian packages that are missing, from packages.txt beside this file. Asks nothing.
-# Usage: install.sh [GROUP...]   groups: build sandbox tests example; none: all of them
+# Usage: install.sh [GROUP...]   groups: build sandbox accounting tests example; none: all of them
 set -eu
 
 list=$(dirname "$0")/packages.txt
-groups=${*:-build sandbox tests example}
+groups=${*:-build sandbox accounting tests example}
 wanted=
 for group in $groups; do
     packages=$(awk -v group="[$group]" '/^\[/ { on = $0 == group } on && /^[a-z0-9]/' "$list")

@@ -5,6 +5,7 @@
 #include "base/text.h"
 #include "cluster/profile.h"
 #include "sandbox/sandbox.h"
+#include "sandbox/site.h"
 
 #include <fmt/format.h>
 #include <memory>
@@ -17,9 +18,9 @@ namespace {
 
 struct Options {
     std::string name = "sandbox", state;
-    std::optional<int> nodes, gpus_per_node, slurmd_timeout_s;
-    std::optional<std::string> chip, scheduler, prolog;
-    bool json = false;
+    std::optional<int> nodes, gpus_per_node, slurmd_timeout_s, max_submit_jobs, preempt_grace_s;
+    std::optional<std::string> chip, scheduler, prolog, site;
+    bool accounting = false, json = false;
 
     std::string folder() const { return sandbox_state(state, name); }
 };
@@ -33,6 +34,13 @@ int failed(const Error &error) {
 std::string seconds(Duration took) { return fmt::format("{:.2f} s", std::chrono::duration<double>(took).count()); }
 
 void choose(const Options &options, SandboxSpec &spec) {
+    // Another `up` of one that is strict already changes nothing that was chosen then.
+    if (options.site == "strict" && !spec.strict())
+        make_strict(spec);
+    spec.site = options.site.value_or(spec.site);
+    spec.accounting = spec.accounting || options.accounting;
+    spec.max_submit_jobs = options.max_submit_jobs.value_or(spec.max_submit_jobs);
+    spec.preempt_grace_s = options.preempt_grace_s.value_or(spec.preempt_grace_s);
     spec.nodes = options.nodes.value_or(spec.nodes);
     spec.gpus_per_node = options.gpus_per_node.value_or(spec.gpus_per_node);
     spec.slurmd_timeout_s = options.slurmd_timeout_s.value_or(spec.slurmd_timeout_s);
@@ -51,6 +59,13 @@ std::string same_options(const Options &options) {
     return options.state.empty() ? text : text + " --state " + shell_quote(options.state);
 }
 
+std::string site_lines(const SandboxConfig &config) {
+    std::string text;
+    for (const auto &line : describe_site(config))
+        text += "  " + line + "\n";
+    return text;
+}
+
 int up(const Options &options) {
     if (options.prolog && ::access(options.prolog->c_str(), X_OK) != 0)
         return report_error({ErrorKind::invalid, "the prolog is not an executable file", *options.prolog, ""});
@@ -65,7 +80,7 @@ int up(const Options &options) {
     const auto report = sandbox_up(request);
     if (!report)
         return failed(report.error());
-    const auto &[spec, ports, layout, user] = report->config;
+    const auto &[spec, ports, layout, user, machine] = report->config;
     const std::string chips = spec.gpus_per_node == 0 ? "no GPUs" : fmt::format("{} {} each", spec.gpus_per_node, spec.chip);
     const std::string kept = report->kept.empty()      ? ""
                              : report->started.empty() ? ", all of it ran already"
@@ -76,6 +91,7 @@ int up(const Options &options) {
                       "  end it with           trainctl sandbox down{}\n",
                       spec.name, spec.nodes, chips, kept, seconds(report->took), spec.name, layout.ssh_config(), spec.name,
                       spec.name + "-local", same_options(options), same_options(options)));
+    print(site_lines(report->config));
     return exit_ok;
 }
 
@@ -125,7 +141,7 @@ int status(const Options &options) {
     text += fmt::format("The sandbox '{}' is {}: {} processes, files in {}, logs in {}/log\n", sandbox.config.spec.name,
                         sandbox.up() ? "up" : sandbox.running() ? "not whole" : "down", sandbox.processes, layout.state,
                         layout.state);
-    print(text);
+    print(text + site_lines(sandbox.config));
     if (!sandbox.up())
         fmt::print(stderr, "hint: trainctl sandbox up{} starts what is missing\n", same_options(options));
     return sandbox.up() ? exit_ok : exit_failed;
@@ -175,11 +191,21 @@ void add_sandbox(CLI::App &app, Invocation &invocation) {
     command->add_option("--scheduler", options->scheduler,
                         "tuned: starts jobs at once; default: Slurm's own SchedulerParameters (default: tuned)");
     command->add_option("--slurmd-timeout", options->slurmd_timeout_s,
-                        "Seconds until Slurm gives up a silent node (default: 10; sites have 300)");
+                        "Seconds until Slurm gives up a silent node (default: 10, on a strict site 300)");
     command->add_option("--prolog", options->prolog, "A script that each node runs before a job's first process");
-    command->footer("Partitions: gpu (default), short (2 minutes at most), down (accepts jobs, never starts them).\n"
-                    "Jobs get SIGKILL 5 s after SIGTERM (sites: 30 s).\n"
-                    "Example:\n  trainctl sandbox up --nodes 4 --chip a100");
+    command->add_option("--site", options->site,
+                        "strict: Slurm's own scheduling and timeouts, prolog and epilog, no dependencies, no sbatch from nodes, "
+                        "limits of memory; what the machine does not allow is said (default: plain)");
+    command->add_flag("--accounting", options->accounting, "With MariaDB and slurmdbd, so that sacct works");
+    command->add_option("--max-submit-jobs", options->max_submit_jobs,
+                        "Jobs that may be pending or running at a time; needs --accounting (default: no limit)");
+    command->add_option("--preempt-grace", options->preempt_grace_s,
+                        "Seconds that a preempted job has between SIGTERM and SIGKILL (default: 10)");
+    command->footer("Partitions: gpu (default), short (2 minutes at most), down (accepts jobs, never starts them),\n"
+                    "preemptible and urgent (jobs in urgent end those in preemptible).\n"
+                    "Jobs get SIGKILL 5 s after SIGTERM (on a strict site: 30 s).\n"
+                    "Examples:\n  trainctl sandbox up --nodes 4 --chip a100\n"
+                    "  trainctl sandbox up --site strict --accounting --slurmd-timeout 20");
 
     command = add(*sandbox, invocation, options, {"down", down},
                   "End every process of it, its jobs' too, and remove its files, its runs' too");

@@ -49,6 +49,12 @@ Result<void> check_sandbox(const SandboxSpec &spec, const std::string &state) {
         return Error{ErrorKind::invalid, "the chip '" + spec.chip + "' is not made of a-z, 0-9, '_' and '-'", "", ""};
     if (spec.scheduler != "tuned" && spec.scheduler != "default")
         return Error{ErrorKind::invalid, "--scheduler must be tuned or default", "", ""};
+    if (spec.site != "plain" && spec.site != "strict")
+        return Error{ErrorKind::invalid, "--site must be plain or strict", "", ""};
+    if (spec.max_submit_jobs < 0 || (spec.max_submit_jobs > 0 && !spec.accounting))
+        return Error{ErrorKind::invalid, "--max-submit-jobs must be 1 or more, and needs --accounting", "", ""};
+    if (spec.preempt_grace_s < 0 || spec.preempt_grace_s > 65533) // GraceTime has 16 bits
+        return Error{ErrorKind::invalid, "--preempt-grace must be 0 to 65533 seconds", "", ""};
     if (spec.slurmd_timeout_s < 2)
         return Error{ErrorKind::invalid, "--slurmd-timeout must be 2 seconds or more", "", ""};
     if (!spec.prolog.empty() && (spec.prolog.front() != '/' || !plain(spec.prolog, std::string{"._/+@-"} + upper)))
@@ -70,54 +76,14 @@ std::vector<int> port_candidates(unsigned seed, int count) {
     return ports;
 }
 
-Result<SandboxPorts> choose_ports(const std::vector<int> &free_candidates, int nodes) {
-    if (free_candidates.size() < static_cast<std::size_t>(nodes) + 2)
-        return Error{ErrorKind::refused, fmt::format("no {} free ports between {} and {}", nodes + 2, first_port, last_port), "", ""};
-    return SandboxPorts{free_candidates[0], free_candidates[1],
-                        {free_candidates.begin() + 2, free_candidates.begin() + 2 + nodes}};
-}
+int ports_needed(int nodes) { return nodes + 3; }
 
-std::string slurm_conf_text(const SandboxConfig &config) {
-    const auto &[spec, ports, layout, user] = config;
-    const int cpus = std::max(8, 2 * spec.gpus_per_node);
-    std::string text = fmt::format("# Written by `trainctl sandbox up`; each `up` writes it anew.\n"
-                                   "ClusterName={}\n"
-                                   "SlurmctldHost=localhost(127.0.0.1)\nSlurmctldPort={}\n"
-                                   "SlurmUser={}\nSlurmdUser={}\n"
-                                   "AuthType=auth/munge\nCredType=cred/munge\nAuthInfo=socket={}\n",
-                                   spec.name, ports.slurmctld, user.name, user.name, layout.munge_socket());
-    text += fmt::format("StateSaveLocation={0}\nSlurmdSpoolDir={1}/spool/%n\n"
-                        "SlurmctldPidFile={1}/slurmctld.pid\nSlurmdPidFile={1}/slurmd-%n.pid\n"
-                        "SlurmctldLogFile={2}\nSlurmdLogFile={3}/log/%n.log\nSlurmctldDebug=info\nSlurmdDebug=info\n",
-                        layout.file("slurmctld"), layout.sockets, layout.log("slurmctld"), layout.state);
-    text += "MpiDefault=none\nSwitchType=switch/none\nMailProg=/bin/true\n"
-            "ProctrackType=proctrack/linuxproc\nTaskPlugin=task/none\n"
-            "AccountingStorageType=accounting_storage/none\nJobAcctGatherType=jobacct_gather/none\n"
-            "# Nodes claim more CPUs and memory than this machine has.\n"
-            "SlurmdParameters=config_overrides\n"
-            "SelectType=select/cons_tres\nSelectTypeParameters=CR_CPU\n"
-            "# A node that answers again is used again, whatever took it down.\n"
-            "ReturnToService=2\n"
-            "# SIGKILL comes this long after SIGTERM; sites have 30.\n"
-            "KillWait=5\n";
-    text += fmt::format("SlurmdTimeout={}\nTaskProlog={}\n", spec.slurmd_timeout_s, layout.file("etc/task_prolog"));
-    if (spec.scheduler == "tuned")
-        text += "# No pauses between an event and the scheduling that it allows; `--scheduler default` keeps Slurm's own.\n"
-                "SchedulerParameters=batch_sched_delay=0,sched_interval=1\n";
-    if (!spec.prolog.empty())
-        text += "Prolog=" + spec.prolog + "\n";
-    std::string gres;
-    if (spec.gpus_per_node > 0) {
-        text += "GresTypes=gpu\n";
-        gres = fmt::format(" Gres=gpu:{}:{}", spec.chip, spec.gpus_per_node);
-    }
-    for (int i = 1; i <= spec.nodes; ++i)
-        text += fmt::format("NodeName={} NodeHostname=localhost NodeAddr=127.0.0.1 Port={} CPUs={} RealMemory=512000{}\n",
-                            node_name(i), ports.slurmd[static_cast<std::size_t>(i - 1)], cpus, gres);
-    text += "PartitionName=gpu Nodes=ALL Default=YES MaxTime=1-00:00:00 DefaultTime=01:00:00 State=UP\n"
-            "PartitionName=short Nodes=ALL MaxTime=00:02:00 State=UP\n"
-            "PartitionName=down Nodes=ALL MaxTime=1-00:00:00 State=DOWN\n";
-    return text;
+Result<SandboxPorts> choose_ports(const std::vector<int> &free_candidates, int nodes) {
+    if (free_candidates.size() < static_cast<std::size_t>(ports_needed(nodes)))
+        return Error{ErrorKind::refused, fmt::format("no {} free ports between {} and {}", ports_needed(nodes), first_port, last_port),
+                     "", ""};
+    return SandboxPorts{free_candidates[0], free_candidates[1],
+                        {free_candidates.begin() + 3, free_candidates.begin() + 3 + nodes}, free_candidates[2]};
 }
 
 std::string gres_conf_text(const SandboxConfig &config) {
@@ -173,7 +139,8 @@ std::vector<Profile> sandbox_profiles(const SandboxConfig &config) {
     return {ssh, local};
 }
 
-Json sandbox_record(const SandboxSpec &spec, const SandboxPorts &ports) {
+Json sandbox_record(const SandboxRecord &record) {
+    const auto &[spec, ports, machine] = record;
     return Json{{"format", record_format},
                 {"name", spec.name},
                 {"nodes", spec.nodes},
@@ -182,7 +149,16 @@ Json sandbox_record(const SandboxSpec &spec, const SandboxPorts &ports) {
                 {"scheduler", spec.scheduler},
                 {"slurmd_timeout_s", spec.slurmd_timeout_s},
                 {"prolog", spec.prolog},
-                {"ports", {{"slurmctld", ports.slurmctld}, {"sshd", ports.sshd}, {"slurmd", ports.slurmd}}}};
+                {"site", spec.site},
+                {"accounting", spec.accounting},
+                {"max_submit_jobs", spec.max_submit_jobs},
+                {"preempt_grace_s", spec.preempt_grace_s},
+                {"machine",
+                 {{"no_isolation", machine.no_isolation},
+                  {"user_namespace", machine.user_namespace},
+                  {"no_cgroups", machine.no_cgroups}}},
+                {"ports",
+                 {{"slurmctld", ports.slurmctld}, {"sshd", ports.sshd}, {"slurmd", ports.slurmd}, {"slurmdbd", ports.slurmdbd}}}};
 }
 
 Result<SandboxRecord> parse_sandbox_record(std::string_view text, const std::string &where) {
@@ -200,8 +176,18 @@ Result<SandboxRecord> parse_sandbox_record(std::string_view text, const std::str
         record.spec.scheduler = json->at("scheduler");
         record.spec.slurmd_timeout_s = json->at("slurmd_timeout_s");
         record.spec.prolog = json->at("prolog");
+        // Sandboxes of earlier versions have none of these.
+        record.spec.site = json->value("site", record.spec.site);
+        record.spec.accounting = json->value("accounting", false);
+        record.spec.max_submit_jobs = json->value("max_submit_jobs", 0);
+        record.spec.preempt_grace_s = json->value("preempt_grace_s", record.spec.preempt_grace_s);
+        const Json machine = json->value("machine", Json::object());
+        record.machine.no_isolation = machine.value("no_isolation", record.machine.no_isolation);
+        record.machine.user_namespace = machine.value("user_namespace", false);
+        record.machine.no_cgroups = machine.value("no_cgroups", record.machine.no_cgroups);
         const auto &ports = json->at("ports");
-        record.ports = {ports.at("slurmctld"), ports.at("sshd"), ports.at("slurmd").get<std::vector<int>>()};
+        record.ports = {ports.at("slurmctld"), ports.at("sshd"), ports.at("slurmd").get<std::vector<int>>(),
+                        ports.value("slurmdbd", 0)};
         if (record.ports.slurmd.size() != static_cast<std::size_t>(record.spec.nodes))
             return Error{ErrorKind::invalid, "ports and nodes do not fit", where, "end it: trainctl sandbox down"};
         return record;

@@ -5,6 +5,7 @@
 #include "base/process.h"
 #include "base/text.h"
 #include "sandbox/processes.h"
+#include "sandbox/site.h"
 
 #include <arpa/inet.h>
 #include <cerrno>
@@ -43,6 +44,11 @@ Result<void> make_folders(const SandboxConfig &config) {
     if (auto made = private_folder(config.layout.sockets, config.user.uid); !made)
         return made;
     std::vector<std::string> folders{config.layout.sockets + "/spool"};
+    if (config.machine.isolated())
+        for (const auto &socket : {config.munge_socket(), config.node_munge_socket()})
+            folders.push_back(parent_path(socket));
+    if (config.spec.strict())
+        folders.push_back(config.layout.file("scratch"));
     for (const char *name : {"etc", "ssh", "log", "slurmctld", "gpu", "root"})
         folders.push_back(config.layout.file(name));
     for (int i = 1; i <= config.spec.nodes; ++i)
@@ -100,8 +106,8 @@ bool can_bind(int port) {
 Result<SandboxPorts> free_sandbox_ports(int nodes) {
     std::vector<int> found;
     const auto taken = read_listening_ports();
-    for (const int port : port_candidates(std::random_device{}(), 8 * (nodes + 2)))
-        if (found.size() < static_cast<std::size_t>(nodes) + 2 && !taken.contains(port) && can_bind(port))
+    for (const int port : port_candidates(std::random_device{}(), 8 * ports_needed(nodes)))
+        if (found.size() < static_cast<std::size_t>(ports_needed(nodes)) && !taken.contains(port) && can_bind(port))
             found.push_back(port);
     return choose_ports(found, nodes);
 }
@@ -131,13 +137,26 @@ Result<void> write_sandbox_config(const SandboxConfig &config) {
         std::string path, text;
         mode_t mode;
     };
-    const std::vector<File> all{{layout.slurm_conf(), slurm_conf_text(config), 0644},
+    std::vector<File> all{{layout.slurm_conf(), slurm_conf_text(config), 0644},
                                 {layout.file("etc/gres.conf"), gres_conf_text(config), 0644},
                                 {layout.file("etc/task_prolog"), task_prolog_text(config), 0755},
                                 {layout.sshd_config(), sshd_config_text(config), 0600},
                                 {layout.ssh_config(), ssh_config_text(config), 0600},
                                 {layout.file("ssh/known_hosts"), known_hosts_text(config, host_key->value_or("")), 0600},
-                                {layout.record(), dump_json(sandbox_record(config.spec, config.ports), 2) + "\n", 0600}};
+                                {layout.record(), dump_json(sandbox_record({config.spec, config.ports, config.machine}), 2) + "\n", 0600}};
+    if (config.spec.strict()) {
+        all.push_back({layout.file("etc/prolog"), prolog_text(config), 0755});
+        all.push_back({layout.file("etc/epilog"), epilog_text(config), 0755});
+        all.push_back({layout.file("etc/job_submit.lua"), job_submit_text(), 0644});
+    }
+    if (config.machine.cgroups())
+        all.push_back({layout.file("etc/cgroup.conf"), cgroup_conf_text(), 0644});
+    if (config.machine.isolated()) {
+        const auto hosts = PosixFiles{}.read("/etc/hosts");
+        all.push_back({layout.file("etc/hosts"), hosts_text(hosts ? hosts->value_or("") : ""), 0644});
+    }
+    if (config.spec.accounting)
+        all.push_back({layout.file("etc/slurmdbd.conf"), slurmdbd_conf_text(config), 0600});
     for (const auto &file : all)
         if (auto put = put_sandbox_file(file.path, file.text, file.mode); !put)
             return put;

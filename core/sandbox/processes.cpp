@@ -1,6 +1,8 @@
 #include "sandbox/processes.h"
 
+#include "base/files.h"
 #include "base/text.h"
+#include "sandbox/site.h"
 
 #include <algorithm>
 #include <charconv>
@@ -32,23 +34,60 @@ std::vector<std::string_view> words(std::string_view line) {
 } // namespace
 
 std::vector<SandboxPart> sandbox_parts(const SandboxConfig &config) {
-    const auto &[spec, ports, layout, user] = config;
-    const std::string conf = layout.slurm_conf(), socket = "--socket=" + layout.munge_socket();
-    const auto output = [&](const std::string &name) { return layout.file("log/" + name + ".out"); };
+    const auto &[spec, ports, layout, user, machine] = config;
+    const std::string conf = layout.slurm_conf();
     std::vector<SandboxPart> parts;
-    parts.push_back({"munged", "munged",
-                     {"munged", "--foreground", "--force", socket, "--key-file=" + layout.file("etc/munge.key"),
-                      "--pid-file=" + layout.sockets + "/munged.pid", "--log-file=" + layout.log("munged"),
-                      "--seed-file=" + layout.file("munge.seed"), "--num-threads=4"},
-                     socket, output("munged"), output("munged"), "", 0});
-    parts.push_back({"slurmctld", "slurmctld", {"slurmctld", "-D", "-f", conf}, conf, layout.log("slurmctld"),
-                     output("slurmctld"), "", ports.slurmctld});
-    parts.push_back({"sshd", "sshd", {"sshd", "-D", "-f", layout.sshd_config(), "-E", layout.log("sshd")},
-                     layout.sshd_config(), layout.log("sshd"), output("sshd"), "", ports.sshd});
+    const auto add = [&](const std::string &name, std::vector<std::string> argv, const std::string &proof) -> SandboxPart & {
+        SandboxPart part;
+        part.name = name;
+        part.program = argv[0];
+        part.argv = std::move(argv);
+        part.proof = proof;
+        part.log = layout.log(name);
+        part.output = layout.file("log/" + name + ".out");
+        part.isolation.user_namespace = machine.user_namespace;
+        return parts.emplace_back(std::move(part));
+    };
+    const auto add_munged = [&](const std::string &name, const std::string &socket, const std::string &seed) -> SandboxPart & {
+        auto &part = add(name,
+                         {"munged", "--foreground", "--force", "--socket=" + socket, "--key-file=" + layout.file("etc/munge.key"),
+                          "--pid-file=" + layout.sockets + "/" + name + ".pid", "--log-file=" + layout.log(name),
+                          "--seed-file=" + layout.file(seed), "--num-threads=4"},
+                         "--socket=" + socket);
+        part.socket = socket;
+        part.first = true;
+        part.output = part.log;
+        return part;
+    };
+    auto &munged = add_munged("munged", config.munge_socket(), "munge.seed");
+    if (machine.isolated()) {
+        munged.argv.push_back(std::string{"--origin="} + login_origin);
+        add_munged("munged-nodes", config.node_munge_socket(), "munge-nodes.seed").argv.push_back(std::string{"--origin="} + nodes_origin);
+    }
+    if (spec.accounting) {
+        const std::string socket = "--socket=" + layout.database_socket();
+        auto &database = add("mariadbd", mariadbd_command(config), socket);
+        database.socket = layout.database_socket();
+        database.first = true;
+        auto &slurmdbd = add("slurmdbd", {"slurmdbd", "-D"}, ""); // it takes no argument that would tell it from another
+        slurmdbd.port = ports.slurmdbd;
+        slurmdbd.first = true;
+    }
+    auto &slurmctld = add("slurmctld", {"slurmctld", "-D", "-f", conf}, conf);
+    slurmctld.port = ports.slurmctld;
+    if (machine.isolated())
+        slurmctld.isolation.binds = {{layout.file("etc/hosts"), "/etc/hosts"}};
+    add("sshd", {"sshd", "-D", "-f", layout.sshd_config(), "-E", layout.log("sshd")}, layout.sshd_config()).port = ports.sshd;
     for (int i = 1; i <= spec.nodes; ++i) {
         const std::string node = node_name(i);
-        parts.push_back({node, "slurmd", {"slurmd", "-D", "-N", node, "-f", conf}, conf, layout.log(node), output(node), node,
-                         ports.slurmd[static_cast<std::size_t>(i - 1)]});
+        auto &slurmd = add(node, {"slurmd", "-D", "-N", node, "-f", conf}, conf);
+        slurmd.node = node;
+        slurmd.port = ports.slurmd[static_cast<std::size_t>(i - 1)];
+        if (machine.isolated()) {
+            slurmd.isolation.hostname = node;
+            // Folders: a munged that is started again makes a new socket.
+            slurmd.isolation.binds = {{parent_path(config.node_munge_socket()), parent_path(config.munge_socket())}};
+        }
     }
     return parts;
 }
@@ -65,7 +104,8 @@ pid_t find_part(const SandboxPart &part, const std::vector<ProcessInfo> &process
         const bool is_title = part.program == "sshd" && !process.arguments.empty() &&
                               process.arguments[0].find(" " + part.proof + " ") != std::string::npos &&
                               process.arguments[0].find("[listener]") != std::string::npos;
-        if (is_title || (names(process, part.proof) && (part.node.empty() || names(process, part.node))))
+        const bool is_named = part.proof.empty() ? process.marked || process.holds_files : names(process, part.proof);
+        if (is_title || (is_named && (part.node.empty() || names(process, part.node))))
             found.emplace(process.pid, &process);
     }
     // A child that has not yet got its own title looks like its parent.

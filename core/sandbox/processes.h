@@ -10,6 +10,7 @@
 #include <set>
 #include <string>
 #include <sys/types.h>
+#include <utility>
 #include <vector>
 
 namespace trainctl {
@@ -22,18 +23,29 @@ struct ProcessInfo {
     bool holds_files = false;           // it is one of the daemons and has a file under the state folder open
 };
 
+// A daemon's own view of the machine. Nothing of it outlives the daemon and its children.
+struct Isolation {
+    std::string hostname;                                   // empty: the machine's
+    std::vector<std::pair<std::string, std::string>> binds; // first: what is seen at the path that is second
+    bool user_namespace = false;                            // we are not root
+    bool wanted() const { return !hostname.empty() || !binds.empty(); }
+};
+
 // One daemon of a sandbox.
 struct SandboxPart {
     std::string name;                // "munged", "slurmctld", "sshd", "n1"
     std::string program;             // "munged", "slurmctld", "sshd", "slurmd"
     std::vector<std::string> argv;   // argv[0] is looked up
-    std::string proof;               // among the arguments of its process, and of no other sandbox's
+    std::string proof;               // among the arguments of its process, and of no other sandbox's; empty: its mark
     std::string log, output;         // its own log, and what it wrote to stdout and stderr
     std::string node;                // of a slurmd
-    int port = 0;                    // 0: munged, which has a socket
+    int port = 0;                    // 0: it has a socket
+    std::string socket;
+    Isolation isolation = {};
+    bool first = false;              // all that come after it need it from their first breath
 };
 
-// munged first, then slurmctld, sshd, and the nodes.
+// munged first, then those of the accounting, slurmctld, sshd, and the nodes.
 std::vector<SandboxPart> sandbox_parts(const SandboxConfig &config);
 
 // The pid of a part's main process; 0 where it does not run.
@@ -58,9 +70,13 @@ struct DetachedCommand {
     Environment environment;
     std::string directory;
     std::string output; // stdout and stderr are appended here; stdin is empty
+    Isolation isolation = {};
 };
 // Starts a program in a session of its own, nobody's child, with none of our files open.
 Result<void> start_detached(const DetachedCommand &command);
+
+// Why this machine has no such isolation; empty where it has.
+std::string try_isolation(const Isolation &isolation);
 
 // Stops them all before it kills them, so that none can fork away; again until none is left.
 // Errors: timeout, naming those that would not die.

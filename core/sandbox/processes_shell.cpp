@@ -4,18 +4,14 @@
 #include "base/text.h"
 
 #include <algorithm>
-#include <array>
-#include <cerrno>
 #include <chrono>
 #include <csignal>
-#include <cstring>
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <map>
 #include <poll.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 namespace trainctl {
@@ -71,7 +67,7 @@ bool holds_file_under(const std::string &folder, const SandboxLayout &layout) {
 }
 
 bool is_daemon(const std::string &program) {
-    for (const char *name : {"munged", "slurmctld", "slurmd", "slurmstepd", "sshd"})
+    for (const char *name : {"munged", "slurmctld", "slurmd", "slurmstepd", "sshd", "slurmdbd", "mariadbd"})
         if (program == name)
             return true;
     return false;
@@ -88,34 +84,6 @@ ProcessInfo read_process(pid_t pid, pid_t parent, const SandboxLayout &layout) {
     info.marked = (std::string{'\0'} + read_proc(folder + "/environ") + '\0').find(mark) != std::string::npos;
     info.holds_files = !info.marked && is_daemon(info.program) && holds_file_under(folder, layout);
     return info;
-}
-
-// In the child, between fork and exec: async-signal-safe calls only.
-[[noreturn]] void become(char *const *argv, char *const *envp, const char *directory, std::array<int, 3> files) {
-    const auto [in, out, report] = files;
-    sigset_t none;
-    ::sigemptyset(&none);
-    for (int signal = 1; signal < 32; ++signal)
-        ::signal(signal, SIG_DFL);
-    ::sigprocmask(SIG_SETMASK, &none, nullptr);
-    ::umask(022);
-    if (::chdir(directory) == 0 && ::dup2(in, 0) == 0 && ::dup2(out, 1) == 1 && ::dup2(out, 2) == 2) {
-        ::dup2(report, 3);
-        ::fcntl(3, F_SETFD, FD_CLOEXEC);
-        ::syscall(SYS_close_range, 4U, ~0U, 0U);
-        ::execve(argv[0], argv, envp);
-    }
-    const int code = errno;
-    [[maybe_unused]] const auto n = ::write(3, &code, sizeof code);
-    ::_exit(127);
-}
-
-std::vector<char *> pointers(std::vector<std::string> &strings) {
-    std::vector<char *> out;
-    for (auto &text : strings)
-        out.push_back(text.data());
-    out.push_back(nullptr);
-    return out;
 }
 
 // Processes held by pidfd: a pid that is used again for another process can't be hit.
@@ -188,45 +156,6 @@ std::vector<ProcessInfo> read_processes(const SandboxLayout &layout) {
 }
 
 std::set<int> read_listening_ports() { return listening_ports(read_proc("/proc/net/tcp")); }
-
-Result<void> start_detached(const DetachedCommand &command) {
-    std::vector<std::string> arguments = command.argv, variables;
-    for (const auto &[name, value] : command.environment)
-        variables.push_back(name + "=" + value);
-    const auto argv = pointers(arguments), envp = pointers(variables);
-    const int in = ::open("/dev/null", O_RDONLY | O_CLOEXEC);
-    const int out = ::open(command.output.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
-    int report[2] = {-1, -1};
-    const bool ready = in >= 0 && out >= 0 && ::pipe2(report, O_CLOEXEC) == 0;
-    int failed = ready ? 0 : errno;
-    // Two forks: the daemon is nobody's child, and its session leader is gone, so that no terminal finds it.
-    const pid_t child = ready ? ::fork() : -1;
-    if (child == 0) {
-        ::setsid();
-        const pid_t daemon = ::fork();
-        if (daemon != 0)
-            ::_exit(daemon > 0 ? 0 : 126);
-        become(argv.data(), envp.data(), command.directory.c_str(), {in, out, report[1]});
-    }
-    if (ready && child < 0)
-        failed = errno;
-    if (report[1] >= 0)
-        ::close(report[1]);
-    if (child > 0) {
-        int status = 0;
-        ::waitpid(child, &status, 0);
-        if (status != 0)
-            failed = EAGAIN;
-        else if (::read(report[0], &failed, sizeof failed) != sizeof failed)
-            failed = 0;
-    }
-    for (const int fd : {in, out, report[0]})
-        if (fd >= 0)
-            ::close(fd);
-    if (failed != 0)
-        return errno_error(failed, "cannot start " + command.argv[0], command.output);
-    return {};
-}
 
 Result<int> kill_processes(const SandboxLayout &layout) {
     const auto end = std::chrono::steady_clock::now() + kill_deadline;

@@ -2,6 +2,8 @@
 
 #include "base/files.h"
 #include "base/text.h"
+#include "sandbox/machine.h"
+#include "sandbox/site.h"
 #include "sandbox/state_lock.h"
 
 #include <algorithm>
@@ -16,16 +18,19 @@ namespace trainctl {
 namespace {
 
 constexpr auto lock_deadline = std::chrono::seconds{180}; // longer than an `up` may take
-constexpr const char *daemon_path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 // Debian's package for each program that a sandbox starts or calls.
 struct Needed {
     const char *program, *package;
+    bool for_accounting = false;
 };
 constexpr std::array needed = {Needed{"slurmctld", "slurm-wlm"}, Needed{"slurmd", "slurm-wlm"},
                                Needed{"sinfo", "slurm-wlm"},     Needed{"sbatch", "slurm-wlm"},
                                Needed{"munged", "munge"},        Needed{"sshd", "openssh-server"},
-                               Needed{"ssh", "openssh-client"},  Needed{"ssh-keygen", "openssh-client"}};
+                               Needed{"ssh", "openssh-client"},  Needed{"ssh-keygen", "openssh-client"},
+                               Needed{"mariadbd", "mariadb-server", true},
+                               Needed{"mariadb-install-db", "mariadb-server", true},
+                               Needed{"slurmdbd", "slurmdbd", true}};
 
 Result<std::optional<SandboxRecord>> read_record(const SandboxLayout &layout) {
     const auto text = PosixFiles{}.read(layout.record());
@@ -53,10 +58,10 @@ std::optional<std::string> find_daemon(const std::string &program) {
     return find_program(program, own_variable("PATH", "/usr/bin:/bin") + ":" + daemon_path);
 }
 
-std::vector<std::string> missing_packages(const std::function<bool(const std::string &)> &installed) {
+std::vector<std::string> missing_packages(const SandboxSpec &spec, const std::function<bool(const std::string &)> &installed) {
     std::vector<std::string> missing;
-    for (const auto &[program, package] : needed)
-        if (!installed(program) && std::find(missing.begin(), missing.end(), package) == missing.end())
+    for (const auto &[program, package, for_accounting] : needed)
+        if ((spec.accounting || !for_accounting) && !installed(program) && std::find(missing.begin(), missing.end(), package) == missing.end())
             missing.emplace_back(package);
     return missing;
 }
@@ -120,6 +125,7 @@ Result<std::optional<SandboxStatus>> sandbox_status(const std::string &state) {
         return std::optional<SandboxStatus>{};
     status.config.spec = (*record)->spec;
     status.config.ports = (*record)->ports;
+    status.config.machine = (*record)->machine;
     auto user = sandbox_user();
     if (!user)
         return user.error();
@@ -131,7 +137,7 @@ Result<std::optional<SandboxStatus>> sandbox_status(const std::string &state) {
     bool controller = false;
     for (auto &part : sandbox_parts(status.config)) {
         const pid_t pid = find_part(part, processes);
-        const bool listens = pid != 0 && (part.port == 0 ? ::access(status.config.layout.munge_socket().c_str(), F_OK) == 0
+        const bool listens = pid != 0 && (part.port == 0 ? ::access(part.socket.c_str(), F_OK) == 0
                                                          : listening.contains(part.port));
         controller = controller || (part.program == "slurmctld" && listens);
         status.parts.push_back({std::move(part), pid, listens});
@@ -147,8 +153,8 @@ Result<std::optional<SandboxStatus>> sandbox_status(const std::string &state) {
 }
 
 Json to_json(const SandboxStatus &status) {
-    const auto &[spec, ports, layout, user] = status.config;
-    Json json = sandbox_record(spec, ports);
+    const auto &[spec, ports, layout, user, machine] = status.config;
+    Json json = sandbox_record({spec, ports, machine});
     json["state"] = status.up() ? "up" : status.running() ? "degraded" : "down";
     json["folder"] = layout.state;
     json["sockets"] = layout.sockets;
@@ -160,6 +166,7 @@ Json to_json(const SandboxStatus &status) {
     json["profiles"] = {spec.name, spec.name + "-local"};
     json["processes"] = status.processes;
     json["problem"] = status.problem;
+    json["site_rules"] = describe_site(status.config);
     json["parts"] = Json::array();
     for (const auto &[part, pid, listens] : status.parts) {
         const auto node = status.nodes.find(part.node);
@@ -181,6 +188,7 @@ Result<DownReport> sandbox_down(const std::string &name, const std::string &stat
     DownReport report;
     std::optional<StateLock> lock;
     std::string registered = name;
+    bool has_cgroups = false;
     // Another folder, named by mistake, is left as it is.
     const bool is_sandbox = ::access(layout.lock().c_str(), F_OK) == 0 || ::access(layout.record().c_str(), F_OK) == 0;
     if (is_sandbox) {
@@ -189,8 +197,10 @@ Result<DownReport> sandbox_down(const std::string &name, const std::string &stat
             return taken.error();
         lock.emplace(std::move(*taken));
         // One that can't be read any more is ended all the same.
-        if (const auto record = read_record(layout); record && *record)
+        if (const auto record = read_record(layout); record && *record) {
             registered = (*record)->spec.name;
+            has_cgroups = (*record)->machine.cgroups();
+        }
     }
     auto killed = kill_processes(layout); // even where the folder is gone
     if (!killed)
@@ -219,8 +229,11 @@ Result<DownReport> sandbox_down(const std::string &name, const std::string &stat
     report.existed = is_sandbox || report.killed > 0;
     if (!is_sandbox)
         return report;
+    if (auto removed = remove_cgroups(layout, has_cgroups); !removed)
+        return removed.error();
     if (::access(layout.record().c_str(), F_OK) == 0) {
-        for (const char *part : {"etc", "ssh", "log", "slurmctld", "gpu", "root", "munge.seed"})
+        for (const char *part : {"etc", "ssh", "log", "slurmctld", "gpu", "root", "scratch", "database", "database.new", "munge.seed",
+                                 "munge-nodes.seed"})
             if (auto removed = remove_tree(layout.file(part)); !removed)
                 return removed.error();
         if (auto removed = remove_tree(layout.sockets); !removed)

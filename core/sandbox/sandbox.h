@@ -79,7 +79,9 @@ Result<std::map<std::string, std::string>> slurm_nodes(const SandboxLayout &layo
 bool node_serves(const std::string &state);
 
 // Programs that are not there, as Debian packages, in the order of `apt-get install`. Pure given `installed`.
-std::vector<std::string> missing_packages(const std::function<bool(const std::string &)> &installed);
+std::vector<std::string> missing_packages(const SandboxSpec &spec, const std::function<bool(const std::string &)> &installed);
+// For the sandbox's daemons and Slurm's commands, whatever the user's PATH.
+inline constexpr const char *daemon_path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 std::optional<std::string> find_daemon(const std::string &program); // in PATH, and where Debian keeps daemons
 
 } // namespace trainctl

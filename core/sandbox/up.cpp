@@ -2,12 +2,15 @@
 
 #include "base/files.h"
 #include "base/text.h"
+#include "sandbox/accounting.h"
+#include "sandbox/machine.h"
 #include "sandbox/prepare.h"
 #include "sandbox/state_lock.h"
 
 #include <algorithm>
 #include <fmt/format.h>
 #include <unistd.h>
+#include <utility>
 
 namespace trainctl {
 
@@ -17,7 +20,6 @@ constexpr auto lock_deadline = std::chrono::seconds{180}; // longer than an `up`
 constexpr int port_tries = 3;                             // somebody else may take a port between our look and the bind
 constexpr std::size_t log_lines_quoted = 8;
 constexpr auto poll_pause = std::chrono::milliseconds{25};
-constexpr const char *daemon_path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 class Starter {
 public:
@@ -26,9 +28,11 @@ public:
     Result<UpReport> run();
 
 private:
+    Result<void> check_packages(const SandboxSpec &spec) const;
     Result<void> choose_spec();
     Result<void> register_profiles();
     Result<bool> start_parts();
+    Result<void> start_part(const SandboxPart &part) const;
     Result<bool> wait_for_parts(std::vector<SandboxPart> waiting);
     Result<void> wait_for_nodes();
     Result<void> check_login();
@@ -63,6 +67,14 @@ Error Starter::part_died(const SandboxPart &part) const {
     return Error{ErrorKind::io, part.name + " ended while it started; its last words:\n  " + said, part.log, ""};
 }
 
+Result<void> Starter::check_packages(const SandboxSpec &spec) const {
+    const auto missing = missing_packages(spec, [](const auto &program) { return find_daemon(program).has_value(); });
+    if (missing.empty())
+        return {};
+    return Error{ErrorKind::not_found, "the sandbox needs packages that are not installed", "",
+                 (::geteuid() == 0 ? "apt-get install -y " : "sudo apt-get install -y ") + join(missing, " ")};
+}
+
 Result<void> Starter::choose_spec() {
     const auto text = files_.read(config_.layout.record());
     if (!text)
@@ -76,15 +88,21 @@ Result<void> Starter::choose_spec() {
         request_.choose(config_.spec);
         if (auto good = check_sandbox(config_.spec, config_.layout.state); !good)
             return good;
+        if (auto there = check_packages(config_.spec); !there)
+            return there;
+        if (config_.spec.strict())
+            config_.machine = probe_machine(config_.layout);
         // The record comes first: from now on everything here is ours to repair or to remove.
         config_.ports.slurmd.resize(static_cast<std::size_t>(config_.spec.nodes));
-        return put_sandbox_file(config_.layout.record(), dump_json(sandbox_record(config_.spec, config_.ports), 2) + "\n", 0600);
+        return put_sandbox_file(config_.layout.record(),
+                                dump_json(sandbox_record({config_.spec, config_.ports, config_.machine}), 2) + "\n", 0600);
     }
     auto record = parse_sandbox_record(**text, config_.layout.record());
     if (!record)
         return record.error();
     config_.spec = record->spec;
     config_.ports = record->ports;
+    config_.machine = record->machine;
     SandboxSpec wanted = record->spec;
     wanted.name = request_.name;
     request_.choose(wanted);
@@ -93,7 +111,7 @@ Result<void> Starter::choose_spec() {
                      fmt::format("the sandbox '{}' is there already, with other options ({} nodes, {} {} each)", record->spec.name,
                                  record->spec.nodes, record->spec.gpus_per_node, record->spec.chip),
                      config_.layout.state, "end it (trainctl sandbox down), or give this one another --name"};
-    return {};
+    return check_packages(config_.spec);
 }
 
 // False where a port was taken from under us.
@@ -117,32 +135,55 @@ Result<bool> Starter::start_parts() {
     if (auto written = write_sandbox_config(config_); !written)
         return written.error();
 
-    Environment environment{{"PATH", daemon_path},  {"HOME", own_variable("HOME", "/")}, {"USER", config_.user.name},
-                            {"LOGNAME", config_.user.name}, {"LANG", "C.UTF-8"}, {"SLURM_CONF", config_.layout.slurm_conf()},
-                            {sandbox_mark, config_.layout.state}};
     report_.started.clear();
     report_.kept.clear();
     std::vector<SandboxPart> waiting;
-    for (auto &part : sandbox_parts(config_)) {
-        if (find_part(part, processes) != 0) {
-            report_.kept.push_back(part.name);
-            continue;
+    for (const auto &part : sandbox_parts(config_)) {
+        const bool kept = find_part(part, processes) != 0;
+        (kept ? report_.kept : report_.started).push_back(part.name);
+        if (!kept) {
+            if (auto started = start_part(part); !started)
+                return started.error();
+            waiting.push_back(part);
         }
-        auto argv = part.argv;
-        argv[0] = find_daemon(part.program).value_or(part.program);
-        if (auto started = start_detached({argv, environment, config_.layout.state, part.output}); !started)
-            return started.error();
-        report_.started.push_back(part.name);
-        // All others speak through munge from their first breath.
-        if (part.program == "munged") {
-            auto ready = wait_for_parts({part});
-            if (!ready || !*ready)
-                return ready;
+        if (!part.first)
             continue;
+        if (auto ready = wait_for_parts(std::exchange(waiting, {})); !ready || !*ready)
+            return ready;
+        if (part.program == "slurmdbd") {
+            const Instant since = std::chrono::steady_clock::now();
+            SystemClock clock;
+            auto known = register_account(config_);
+            // One that ran on finds out now that its database was started anew.
+            while (!known && known.error().kind == ErrorKind::unreachable && !past_deadline()) {
+                clock.sleep_for(poll_pause);
+                known = register_account(config_);
+            }
+            if (!known)
+                return known.error();
+            tell("account", "registered", since);
         }
-        waiting.push_back(part);
     }
     return wait_for_parts(waiting);
+}
+
+Result<void> Starter::start_part(const SandboxPart &part) const {
+    const Instant since = std::chrono::steady_clock::now();
+    if (part.program == "mariadbd") {
+        if (auto made = make_database(config_); !made)
+            return made;
+        tell("database", "made", since);
+    }
+    Environment environment{{"PATH", daemon_path},  {"HOME", own_variable("HOME", "/")}, {"USER", config_.user.name},
+                            {"LOGNAME", config_.user.name}, {"LANG", "C.UTF-8"}, {"SLURM_CONF", config_.layout.slurm_conf()},
+                            {sandbox_mark, config_.layout.state}};
+    if (part.program == "slurmdbd") // its configuration has no key for a socket
+        environment.emplace("MYSQL_UNIX_PORT", config_.layout.database_socket());
+    if (!part.socket.empty())
+        ::unlink(part.socket.c_str()); // of one that was killed: it would look like one that listens
+    auto argv = part.argv;
+    argv[0] = find_daemon(part.program).value_or(part.program);
+    return start_detached({argv, environment, config_.layout.state, part.output, part.isolation});
 }
 
 Result<bool> Starter::wait_for_parts(std::vector<SandboxPart> waiting) {
@@ -155,7 +196,7 @@ Result<bool> Starter::wait_for_parts(std::vector<SandboxPart> waiting) {
         const auto listening = read_listening_ports();
         for (auto part = waiting.begin(); part != waiting.end();) {
             const bool listens = part->port != 0 ? listening.contains(part->port)
-                                                 : ::access(config_.layout.munge_socket().c_str(), F_OK) == 0;
+                                                 : ::access(part->socket.c_str(), F_OK) == 0;
             const bool runs = find_part(*part, processes) != 0;
             if (!runs && std::chrono::steady_clock::now() - since > std::chrono::milliseconds{200}) {
                 if (part->port != 0 && !can_bind(part->port))
@@ -247,9 +288,11 @@ Result<void> Starter::register_profiles() {
 }
 
 Result<UpReport> Starter::run() {
-    if (const auto missing = missing_packages([](const auto &program) { return find_daemon(program).has_value(); }); !missing.empty())
-        return Error{ErrorKind::not_found, "the sandbox needs packages that are not installed", "",
-                     (::geteuid() == 0 ? "apt-get install -y " : "sudo apt-get install -y ") + join(missing, " ")};
+    // Before anything is made: a folder of a sandbox that could not start would be in the way.
+    SandboxSpec wanted;
+    request_.choose(wanted);
+    if (auto there = check_packages(wanted); !there)
+        return there.error();
     auto user = sandbox_user();
     if (!user)
         return user.error();

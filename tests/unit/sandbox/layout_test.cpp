@@ -85,18 +85,19 @@ TEST_CASE("sandbox layout: ports are outside the range of outgoing connections, 
         CHECK((port >= 20000 && port < 32000));
     CHECK(candidates == port_candidates(42, 100));
     CHECK(candidates != port_candidates(43, 100));
-    const auto chosen = choose_ports({5, 6, 7, 8, 9}, 2);
+    const auto chosen = choose_ports({5, 6, 7, 8, 9, 10}, 2);
     REQUIRE(chosen);
-    CHECK(*chosen == SandboxPorts{5, 6, {7, 8}});
-    CHECK(!choose_ports({5, 6, 7}, 2));
+    CHECK(*chosen == SandboxPorts{5, 6, {8, 9}, 7});
+    CHECK(!choose_ports({5, 6, 7, 8}, 2));
 }
 
 TEST_CASE("sandbox record: what is written is read, and what is odd is refused") {
     const auto config = example();
-    const auto record = parse_sandbox_record(dump_json(sandbox_record(config.spec, config.ports)), "x");
+    const auto record = parse_sandbox_record(dump_json(sandbox_record({config.spec, config.ports, config.machine})), "x");
     REQUIRE(record);
     CHECK(record->spec == config.spec);
     CHECK(record->ports == config.ports);
+    CHECK(record->machine == config.machine);
     for (const auto *text : {"", "{}", "[]", "{\"format\":99}", "{\"format\":1,\"name\":3}"}) {
         CAPTURE(text);
         CHECK(!parse_sandbox_record(text, "x"));
@@ -104,10 +105,15 @@ TEST_CASE("sandbox record: what is written is read, and what is odd is refused")
 }
 
 TEST_CASE("sandbox: missing packages are named once, and only those") {
-    CHECK(missing_packages([](const auto &) { return true; }).empty());
-    CHECK(missing_packages([](const auto &) { return false; }) ==
+    const SandboxSpec plain;
+    SandboxSpec accounting;
+    accounting.accounting = true;
+    CHECK(missing_packages(accounting, [](const auto &program) { return program != "slurmdbd" && program != "mariadbd"; }) ==
+          std::vector<std::string>{"mariadb-server", "slurmdbd"});
+    CHECK(missing_packages(plain, [](const auto &) { return true; }).empty());
+    CHECK(missing_packages(plain, [](const auto &) { return false; }) ==
           std::vector<std::string>{"slurm-wlm", "munge", "openssh-server", "openssh-client"});
-    CHECK(missing_packages([](const auto &program) { return program != "munged"; }) == std::vector<std::string>{"munge"});
+    CHECK(missing_packages(plain, [](const auto &program) { return program != "munged"; }) == std::vector<std::string>{"munge"});
 }
 
 TEST_CASE("sandbox: which of Slurm's node states run jobs") {
