@@ -1,5 +1,6 @@
 // trainctl-agent: what runs inside the job. Its subcommands are for trainctl itself, not for people.
 #include "agent/attempt_process.h"
+#include "agent/evidence.h"
 #include "agent/guard.h"
 #include "agent/node.h"
 #include "agent/preflight.h"
@@ -43,6 +44,7 @@ constexpr Subcommand subcommands[] = {
     {"node", [](const Arguments &arguments) { return node_main(arguments); }},
     {"preflight", preflight_main},
     {"task", rank_task_main},
+    {"evidence", [](const Arguments &) { return run_evidence(); }},
     {"guard", [](const Arguments &) { return run_guard(); }},
     {"environment", print_environment},
     {"version", print_version},

@@ -185,8 +185,7 @@ private:
         auto choice = newest_complete(*dir, run_.experiment.checkpoint, limits);
         if (!choice)
             return cannot_train("the checkpoints can't be listed: " + choice.error().text());
-        for (const auto &refused : choice->refused)
-            journal_->add("checkpoint_refused", Json{{"path", refused.path}, {"step", refused.step}, {"why", refused.why_not}});
+        note_refused(*choice);
         HeadPlan plan{paths_, no_, job_, run_.experiment, run_.info, run_.secrets, *nodes, tools_, choice->newest, time_left(), "",
                       beating.checked};
         Outcome outcome = run_head(plan, head_hooks(hooks, *dir, choice->newest));
@@ -196,6 +195,11 @@ private:
             outcome.checkpoint_step = newest->step;
         }
         return outcome;
+    }
+
+    void note_refused(const CheckpointChoice &choice) {
+        for (const auto &refused : choice.refused)
+            journal_->add("checkpoint_refused", Json{{"path", refused.path}, {"step", refused.step}, {"why", refused.why_not}});
     }
 
     // Content is hashed by whoever resumes from it.
@@ -220,9 +224,28 @@ private:
             return {};
         };
         out.superseded = [lost] { return lost->load(); };
-        out.stop_wished = hooks.stop_wished;
-        out.newest_checkpoint = [this, dir, in_use = resumed ? std::vector{resumed->path} : std::vector<std::string>{}] {
-            auto removed = remove_old_checkpoints(dir, run_.experiment.checkpoint, in_use);
+        out.wishes = [hooks] {
+            Wishes wishes;
+            wishes.stop = hooks.stop_wished();
+            wishes.checkpoint_now = !wishes.stop && hooks.take_save_wish();
+            return wishes;
+        };
+        // Both are called from one thread.
+        const auto in_use = std::make_shared<std::vector<std::string>>();
+        if (resumed)
+            in_use->push_back(resumed->path);
+        out.choose_checkpoint = [this, dir, in_use]() -> Result<std::optional<CheckpointSeen>> {
+            auto choice = newest_complete(dir, run_.experiment.checkpoint);
+            if (!choice)
+                return choice.error();
+            note_refused(*choice);
+            in_use->clear();
+            if (choice->newest)
+                in_use->push_back(choice->newest->path);
+            return choice->newest;
+        };
+        out.newest_checkpoint = [this, dir, in_use] {
+            auto removed = remove_old_checkpoints(dir, run_.experiment.checkpoint, *in_use);
             for (const auto &path : removed ? *removed : std::vector<std::string>{})
                 journal_->add("checkpoint_removed", Json{{"path", path}});
             if (!removed)

@@ -1,18 +1,19 @@
 #include "agent/head.h"
 
+#include "agent/head_children.h"
 #include "agent/head_machine.h"
+#include "agent/head_nodes.h"
 #include "agent/head_orders.h"
 #include "agent/head_server.h"
-#include "agent/head_step.h"
 #include "agent/log_writer.h"
+#include "agent/srun_ranks.h"
 #include "agent/worker.h"
 #include "base/files.h"
+#include "base/hash.h"
 #include "base/text.h"
 
 #include <csignal>
 #include <fmt/format.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 namespace trainctl {
 
@@ -26,45 +27,22 @@ constexpr Duration srun_limit = 2s;       // for srun to do so
 constexpr Duration hooks_limit = 3s;      // for the last words of the journal
 
 Instant now() { return std::chrono::steady_clock::now(); }
-
-std::string own_program() {
-    char program[4096];
-    const auto size = ::readlink("/proc/self/exe", program, sizeof program);
-    return size > 0 ? std::string(program, static_cast<std::size_t>(size)) : "";
-}
-
-HeadConfig machine_config(const HeadPlan &plan) {
-    HeadConfig config;
-    config.nodes = plan.nodes;
-    config.needed = plan.experiment.resources.nodes;
-    config.ranks_per_node = node_config(plan).ranks_per_node;
-    config.lease = plan.experiment.recovery.lease;
-    config.lease_from = plan.lease_from;
-    config.heartbeat = plan.experiment.recovery.heartbeat;
-    config.save_time = plan.experiment.checkpoint.save_time;
-    config.save_signal = plan.experiment.checkpoint.save_signal;
-    config.total_steps = plan.experiment.progress.total_steps;
-    if (plan.time_left)
-        config.limit = now() + *plan.time_left;
-    return config;
-}
+WallTime wall() { return std::chrono::system_clock::now(); }
 
 class Head {
 public:
     Head(const HeadPlan &plan, const HeadHooks &hooks)
         : plan_(plan), hooks_(std::make_shared<HeadHooks>(hooks)), loop_(std::make_shared<Loop>()),
-          machine_(machine_config(plan), now()), config_(node_config(plan)),
+          machine_(head_config(plan, now()), now()), config_(node_config(plan)), resume_from_(plan.resume_from),
           server_(*loop_, plan.attempt, plan.nodes,
                   {[this](const std::string &node) { connected(node); }, [this](const std::string &node) { give(NodeClosed{node}); },
                    [this](const std::string &node, const Report &report) { take(node, report); }, [this](const std::string &text) { log(text); }}),
-          step_(*loop_, {[this](const std::string &line) { log("agents: " + line); },
-                         [this](const std::string &text) { step_ended(text); }}) {}
+          children_(*loop_, logs_, plan_, {[this](const std::string &text) { log(text); }, [this](const std::string &text) { step_ended(text); },
+                                           [this](int generation, const std::string &text) { ranks_failed(generation, text); }}) {}
 
     Outcome run() {
-        const auto spec = start_spec(plan_, plan_.resume_from);
-        if (!spec)
-            return cannot_start(spec.error());
-        spec_ = *spec;
+        if (const auto specs = start_specs(plan_, resume_from_, {1, plan_.nodes, "", 0}); !specs)
+            return cannot_start(specs.error());
         const auto address = server_.start();
         if (!address)
             return cannot_start(address.error());
@@ -73,13 +51,13 @@ public:
             return cannot_start(written.error());
         ::signal(SIGPIPE, SIG_IGN);
         listen_to_signals();
-        const auto agent = plan_.agent_program.empty() ? own_program() : plan_.agent_program;
-        if (const auto started = step_.start(step_command(plan_, agent), step_environment(own_environment(), plan_.tools)); !started)
+        if (const auto started = children_.start_agents(plan_.nodes); !started)
             return cannot_start(started.error());
         note("agents_started", Json{{"nodes", plan_.nodes}});
         poll_checkpoint();
         tick();
         loop_->run();
+        children_.ranks().kill_all();
         log_outcome();
         beats_.drain(hooks_limit);
         checkpoints_.drain(1s);
@@ -87,14 +65,6 @@ public:
     }
 
 private:
-    struct NodeOrders {
-        Order order;
-        std::uint64_t heard = 0;
-        std::string address;
-        int port = 0;
-        bool config_sent = false;
-    };
-
     Outcome cannot_start(const Error &error) {
         log("cannot start: " + error.text());
         Outcome out;
@@ -114,18 +84,11 @@ private:
         loop_->on_signal(SIGTERM, heard("TERM", TermSignal{}));
         loop_->on_signal(SIGUSR1, heard("USR1", EarlySignal{}));
         loop_->on_signal(SIGUSR2, [this] { look_at_wishes(); });
-        loop_->on_signal(SIGCHLD, [this] {
-            int status = 0;
-            // srun alone: threads beside this one wait for commands of their own.
-            const pid_t srun = step_.pid();
-            if (srun > 0 && ::waitpid(srun, &status, WNOHANG) == srun)
-                step_.child_ended(srun, status);
-        });
+        loop_->on_signal(SIGCHLD, [this] { children_.reap(); });
     }
 
-    void log(const std::string &text) {
-        logs_.write(join_path(config_.logs_dir, "agent.log"), fmt::format("{} head: {}", utc_text(std::chrono::system_clock::now()), text));
-    }
+    std::string log_path() const { return join_path(config_.logs_dir, "agent.log"); }
+    void log(const std::string &text) { logs_.write(log_path(), fmt::format("{} head: {}", utc_text(wall()), text)); }
 
     void note(const std::string &name, Json data) {
         beats_.add([hooks = hooks_, name, data = std::move(data)]() mutable { hooks->journal(name, std::move(data)); });
@@ -142,11 +105,11 @@ private:
 
     // Every input goes through here; so does the next time that the machine wants to be woken.
     void give(const HeadInput &input) {
-        const auto before = machine_.phase();
+        const std::string before = to_string(machine_.phase());
         for (const auto &action : machine_.step(input, now()))
             std::visit([this](const auto &what) { act(what); }, action);
-        if (machine_.phase() != before)
-            log(fmt::format("{} -> {}", to_string(before), to_string(machine_.phase())));
+        if (before != to_string(machine_.phase()))
+            log(fmt::format("{} -> {}", before, to_string(machine_.phase())));
         loop_->cancel(timer_);
         if (const auto wake = machine_.wake_at())
             timer_ = loop_->at(*wake, [this] {
@@ -157,90 +120,142 @@ private:
 
     void act(const StartSetup &action) {
         note("setup_started", Json{{"nodes", action.nodes}});
-        for (const auto &node : action.nodes)
-            nodes_[node].order.setup = true;
+        nodes_.ask_setup(action.nodes);
         push();
+    }
+
+    void act(const StartAgents &action) {
+        children_.start_agents_again(action.nodes);
+        note("agents_started", Json{{"nodes", action.nodes}});
     }
 
     void act(const StartGeneration &action) {
-        auto spec = spec_;
-        spec.generation = action.generation;
-        spec.nodes = static_cast<int>(action.nodes.size());
-        spec.master_addr = nodes_[action.nodes.front()].address;
-        spec.master_port = nodes_[action.nodes.front()].port;
-        spec.environment["TRAINCTL_GENERATION"] = std::to_string(action.generation);
-        for (const auto &node : action.nodes) {
-            nodes_[node].order.start = spec;
-            ++spec.node_rank;
+        if (action.generation > 1)
+            resume_from_ = action.resume_from;
+        first_node_speaks_ = false;
+        auto specs = start_specs(plan_, resume_from_, {action.generation, action.nodes, nodes_.address(action.nodes.front()),
+                                                       nodes_.port(action.nodes.front())});
+        INVARIANT(specs); // the same text was expanded at the start
+        const bool by_srun = plan_.experiment.launch.kind == LaunchKind::srun;
+        const RanksStep step{action.generation, specs->front().ranks_per_node, action.nodes, random_hex(16), plan_.experiment.launch.mpi};
+        for (std::size_t i = 0; i < action.nodes.size(); ++i) {
+            if (by_srun)
+                (*specs)[i].environment[task_token_variable] = step.token;
+            nodes_.ask_start(action.nodes[i], std::move((*specs)[i]));
         }
-        training_since_ = unix_seconds(std::chrono::system_clock::now());
-        note("generation_started", Json{{"generation", action.generation}, {"nodes", action.nodes},
-                                        {"resume_from", plan_.resume_from ? plan_.resume_from->path : ""}});
-        log(fmt::format("generation {} on {}", action.generation, join(action.nodes, ",")));
+        if (const auto started = by_srun ? children_.ranks().start(step) : Result<void>{}; !started)
+            loop_->post([this, generation = action.generation, text = started.error().text()] { ranks_failed(generation, text); });
+        training_since_ = unix_seconds(wall());
+        Json data{{"generation", action.generation}, {"nodes", action.nodes}, {"resume_from", resume_from_ ? resume_from_->path : ""}};
+        if (broke_)
+            data["standstill_ms"] = std::chrono::duration_cast<std::chrono::milliseconds>(now() - *broke_).count();
+        note("generation_started", std::move(data));
+        log(fmt::format("generation {} on {}, from {}{}", action.generation, join(action.nodes, ","),
+                        resume_from_ ? resume_from_->path : "the beginning",
+                        broke_ ? fmt::format(", {:.3f} s after the failure was seen", std::chrono::duration<double>(now() - *broke_).count()) : ""));
         push();
     }
 
+    // srun itself failed: for the machine the first rank did, with srun's words.
+    void ranks_failed(int generation, const std::string &text) {
+        log(text);
+        RankExit exit;
+        exit.rank = exit.local_rank = 0;
+        exit.node = machine_.members().empty() ? "" : machine_.members().front();
+        exit.exit_code = 1;
+        exit.last_lines = split_lines(text);
+        give(RankExited{generation, exit});
+    }
+
     void act(const KillRanks &action) {
-        for (auto &[node, state] : nodes_) {
-            state.order.kill_generation = action.generation;
-            state.order.start.reset();
-        }
+        children_.ranks().killed(action.generation);
+        broke_ = now();
+        nodes_.ask_kill(action.generation);
         log(fmt::format("killing generation {}", action.generation));
         push();
         note("ranks_killed", Json{{"generation", action.generation}});
     }
 
     void act(const SendSave &action) {
-        for (auto &[node, state] : nodes_) {
-            state.order.save_generation = action.generation;
-            state.order.save_signal = action.signal;
-        }
+        nodes_.ask_save(action.generation, action.signal);
         push();
         note("save_asked", Json{{"signal", action.signal}});
     }
 
+    void act(const CollectEvidence &action) {
+        nodes_.ask_evidence(action.generation);
+        push();
+    }
+
     void act(const PollCheckpoint &) { poll_checkpoint(); }
+
+    void act(const ChooseCheckpoint &) {
+        checkpoints_.add([this, hooks = hooks_, weak = std::weak_ptr{loop_}] {
+            auto choice = hooks->choose_checkpoint();
+            if (const auto loop = weak.lock())
+                loop->post([this, choice = std::move(choice)] {
+                    give(choice ? CheckpointChosen{*choice, ""} : CheckpointChosen{std::nullopt, choice.error().text()});
+                });
+        });
+    }
 
     void act(const WriteBeat &) {
         const Instant started = now();
         beats_.add([this, started, hooks = hooks_, file = progress_file(), weak = std::weak_ptr{loop_}] {
             const auto written = hooks->write_beat(file);
             const bool superseded = hooks->superseded();
-            const bool stop = hooks->stop_wished();
+            const Wishes wishes = hooks->wishes();
             const auto loop = weak.lock();
             if (!loop)
                 return;
-            loop->post([this, started, stop, superseded, why = written ? std::string{} : written.error().text()] {
+            loop->post([this, started, wishes, superseded, why = written ? std::string{} : written.error().text()] {
                 give(why.empty() ? HeadInput{BeatWritten{started}} : HeadInput{BeatFailed{why}});
                 if (superseded)
                     give(Superseded{});
-                if (stop)
-                    give(StopWish{});
+                take(wishes);
             });
         });
     }
 
+    void act(const ReportNode &action) {
+        note("bad_node", Json{{"node", action.node}, {"text", action.evidence}});
+        if (children_.reporter().report({action.node, action.evidence, plan_.paths.run.value, plan_.attempt.value}))
+            log("health.report_node is told of " + action.node);
+    }
+
+    void act(const Note &action) {
+        log(action.event + ": " + action.text);
+        note(action.event, Json{{"text", action.text}});
+    }
+
+    void act(const GenerationEnded &action) {
+        log(fmt::format("generation {} ended after {:.1f} s: {}", action.generation, action.trained_s, action.text));
+        Json data{{"generation", action.generation}, {"kind", to_string(action.kind)}, {"text", action.text}, {"trained_s", action.trained_s}};
+        if (action.first)
+            data["first"] = to_json(*action.first);
+        note("generation_ended", std::move(data));
+    }
+
     void act(const Finish &action) {
         outcome_ = action.outcome;
-        if (plan_.resume_from)
-            outcome_->resumed_step = plan_.resume_from->step;
-        if (outcome_->checkpoint.empty() && plan_.resume_from) {
-            outcome_->checkpoint = plan_.resume_from->path;
-            outcome_->checkpoint_step = plan_.resume_from->step;
+        if (resume_from_)
+            outcome_->resumed_step = resume_from_->step;
+        if (outcome_->checkpoint.empty() && resume_from_) {
+            outcome_->checkpoint = resume_from_->path;
+            outcome_->checkpoint_step = resume_from_->step;
         }
-        outcome_->written = unix_seconds(std::chrono::system_clock::now());
+        outcome_->written = unix_seconds(wall());
         if (outcome_->kind != OutcomeKind::lease_lost) // the last step and loss, for people
             beats_.add([hooks = hooks_, file = progress_file()] { (void)hooks->write_beat(file).ok(); });
-        for (auto &[node, state] : nodes_)
-            state.order.bye = true;
+        nodes_.ask_bye();
         push();
-        if (!step_.running())
+        if (!children_.agents_run())
             return loop_->stop();
         leave_timer_ = loop_->after(bye_limit, [this] {
             log("srun did not end by itself");
-            step_.terminate();
+            children_.terminate_agents();
             leave_timer_ = loop_->after(srun_limit, [this] {
-                step_.kill();
+                children_.kill_agents();
                 loop_->stop();
             });
         });
@@ -249,7 +264,7 @@ private:
     ProgressFile progress_file() {
         ProgressFile file;
         file.beat = ++beat_;
-        file.written = unix_seconds(std::chrono::system_clock::now());
+        file.written = unix_seconds(wall());
         file.generation = machine_.generation();
         file.phase = to_string(machine_.phase());
         file.step = machine_.progress().step;
@@ -260,13 +275,14 @@ private:
             file.checkpoint = newest->path;
             file.checkpoint_step = newest->step;
         }
-        if (plan_.resume_from) {
-            file.resumed_from = plan_.resume_from->path;
-            file.resumed_step = plan_.resume_from->step;
+        if (resume_from_) {
+            file.resumed_from = resume_from_->path;
+            file.resumed_step = resume_from_->step;
         }
         file.training_since = training_since_;
         file.nodes = static_cast<int>(machine_.members().size());
-        file.ranks = machine_.generation() > 0 ? file.nodes * spec_.ranks_per_node : 0;
+        file.ranks = machine_.generation() > 0 ? file.nodes * config_.ranks_per_node : 0;
+        file.last_failure = machine_.last_failure();
         return file;
     }
 
@@ -286,78 +302,65 @@ private:
 
     void look_at_wishes() {
         beats_.add([this, hooks = hooks_, weak = std::weak_ptr{loop_}] {
-            const bool stop = hooks->stop_wished();
-            if (const auto loop = weak.lock(); loop && stop)
-                loop->post([this] { give(StopWish{}); });
+            const Wishes wishes = hooks->wishes();
+            if (const auto loop = weak.lock())
+                loop->post([this, wishes] { take(wishes); });
         });
+    }
+
+    void take(const Wishes &wishes) {
+        if (wishes.stop)
+            give(StopWish{});
+        else if (wishes.checkpoint_now)
+            give(SaveWish{});
     }
 
     void step_ended(const std::string &text) {
         log(text);
-        if (outcome_)
+        if (outcome_ && !children_.agents_run())
             return loop_->stop();
         give(StepEnded{text});
     }
 
     void connected(const std::string &node) {
-        nodes_[node].config_sent = false; // another connection may be another agent
+        nodes_.connected(node);
         log("the agent on " + node + " is here");
         give(NodeConnected{node});
     }
 
     void take(const std::string &node, const Report &report) {
-        auto &state = nodes_[node];
-        state.heard = report.sequence;
-        state.address = report.address;
-        state.port = report.free_port;
-        if (report.generation > state.order.seen_generation) {
-            state.order.seen_generation = report.generation;
-            state.order.seen_exits = 0;
+        const auto heard = nodes_.take(node, report);
+        if (heard.stranger) {
+            Order leave;
+            leave.bye = true;
+            return server_.send(node, leave);
         }
-        give(NodeHeard{node});
-        if (report.setup == SetupState::ok || report.setup == SetupState::failed)
-            give(SetupDone{node, report.setup == SetupState::ok, report.setup_text});
-        if (report.term)
-            give(NodeTerm{node});
+        for (const auto &exit : heard.exits)
+            note("rank_exited", to_json(exit));
+        for (const auto &input : heard.inputs)
+            give(input);
         take_progress(node, report);
-        for (const auto &exit : report.exits) {
-            if (noted_exits_.insert({report.generation, exit.rank}).second) {
-                note("rank_exited", to_json(exit));
-                ++state.order.seen_exits;
-            }
-            give(RankExited{report.generation, exit});
-        }
-        if (report.generation >= (state.order.start ? state.order.start->generation : 1))
-            state.order.start.reset();
-        if (report.dead_generation > 0)
-            give(NodeRanksDead{node, report.dead_generation, true});
-        if (report.doubtful_generation > 0)
-            give(NodeRanksDead{node, report.doubtful_generation, false});
         send(node);
     }
 
     // Rank 0 speaks for all; where it never says anything, whoever does.
     void take_progress(const std::string &node, const Report &report) {
-        if (!report.step && !report.loss && !report.rate)
+        if (report.generation != machine_.generation() || (!report.step && !report.loss && !report.rate && report.activity.empty()))
             return;
         const bool first = !machine_.members().empty() && node == machine_.members().front();
         first_node_speaks_ = first_node_speaks_ || first;
         if (first || !first_node_speaks_)
-            give(ProgressSeen{report.step, report.loss, report.rate});
+            give(ProgressSeen{report.step, report.loss, report.rate, report.activity});
     }
 
     void send(const std::string &node) {
-        auto &state = nodes_[node];
-        Order order = state.order;
-        order.answers = state.heard;
-        order.lease_ms = std::chrono::duration_cast<std::chrono::milliseconds>(machine_.lease().left(now())).count();
-        if (!std::exchange(state.config_sent, true))
-            order.config = config_;
-        server_.send(node, order);
+        const Duration left = std::min<Duration>(machine_.lease().left(now()), plan_.experiment.recovery.node_timeout);
+        config_.clock_ms = std::chrono::duration_cast<std::chrono::milliseconds>(wall().time_since_epoch()).count();
+        server_.send(node, nodes_.order(node, std::chrono::duration_cast<std::chrono::milliseconds>(left), config_));
     }
 
     void push() {
-        for (const auto &[node, state] : nodes_)
+        for (const auto &node : nodes_.names())
             send(node);
     }
 
@@ -374,12 +377,12 @@ private:
     Worker beats_, checkpoints_;
     HeadMachine machine_;
     NodeConfig config_;
-    StartSpec spec_;
+    std::optional<CheckpointSeen> resume_from_; // of the newest generation
     HeadServer server_;
-    AgentsStep step_;
-    std::map<std::string, NodeOrders> nodes_;
-    std::set<std::pair<int, int>> noted_exits_; // generation, rank
+    HeadChildren children_;
+    HeadNodes nodes_;
     std::optional<Outcome> outcome_;
+    std::optional<Instant> broke_; // when the newest failure was seen
     Loop::Timer timer_ = 0, leave_timer_ = 0;
     Instant polled_;
     std::uint64_t beat_ = 0;

@@ -38,14 +38,21 @@ struct HeadPlan {
     std::optional<Instant> lease_from; // the START of the last check that the attempt is ours; nothing: now
 };
 
+// What the user asks of a run that trains: files under control/. A save is asked for once.
+struct Wishes {
+    bool stop = false, checkpoint_now = false;
+};
+
 // What the head needs of the run's protocol. All but `superseded` may block on a hanging file system: they are
 // called from threads of run_head's own (one at a time each), and when they hang, still after it returned.
 // So they own what they use (shared_ptr), and the process ends soon after.
 struct HeadHooks {
     std::function<Result<void>(const ProgressFile &)> write_beat;
     std::function<bool()> superseded;   // a later attempt was claimed, or this one was sealed
-    std::function<bool()> stop_wished;  // control/stop
-    std::function<std::optional<CheckpointSeen>()> newest_checkpoint;
+    std::function<Wishes()> wishes;
+    std::function<std::optional<CheckpointSeen>()> newest_checkpoint; // by names and sizes
+    // Which one the next generation goes on from, by content too; nothing: from the beginning. All ranks are dead.
+    std::function<Result<std::optional<CheckpointSeen>>()> choose_checkpoint;
     std::function<void(std::string name, Json data)> journal;
 };
 

@@ -1,6 +1,7 @@
 #include "agent/head_machine.h"
 
 #include <algorithm>
+#include <fmt/format.h>
 #include <utility>
 
 namespace trainctl {
@@ -17,15 +18,16 @@ constexpr Duration kill_limit = 10s;
 constexpr Duration term_window = 2s;
 // Slurm sends SIGKILL after KillWait, 30 s by default: the facts must be written before.
 constexpr Duration term_grace = 20s, term_grace_without_save = 3s;
-// Before the limit, for killing and writing.
-constexpr Duration limit_margin = 10s;
-// For looking what the newest checkpoint is before a save is asked for.
-constexpr Duration baseline_limit = 1s;
 constexpr Duration tick_period = 1s, beat_retry = 1s;
 constexpr int do_not_restart_code = 93;
+constexpr std::size_t most_signals = 20; // somebody rings all the time; the first ones tell
 
+double seconds(Duration duration) { return std::chrono::duration<double>(duration).count(); }
 bool ended_well(const RankExit &exit) { return exit.exit_code == 0 && exit.signal == 0; }
 bool died_of_term(const RankExit &exit) { return exit.signal == 15 || exit.exit_code == 128 + 15; }
+
+template <class... Cases> struct Overload : Cases... { using Cases::operator()...; };
+template <class... Cases> Overload(Cases...) -> Overload<Cases...>;
 
 } // namespace
 
@@ -36,19 +38,18 @@ const char *to_string(HeadPhase phase) {
     case HeadPhase::training: return "training";
     case HeadPhase::saving: return "saving";
     case HeadPhase::killing: return "ending";
+    case HeadPhase::choosing:
+    case HeadPhase::recruiting: return "restarting";
     case HeadPhase::ended: return "ended";
     }
     return "ended";
 }
 
 HeadMachine::HeadMachine(HeadConfig config, Instant now)
-    : config_(std::move(config)), jumps_(now), started_(now), phase_since_(now), deadline_(now + start_limit),
-      beat_due_(now), setup_since_(now), training_since_(now), training_until_(now) {
+    : config_(std::move(config)), fleet_(config_.nodes, {config_.node_timeout, std::max<Duration>(config_.heartbeat, 1s)}, now), stall_(config_.stall),
+      failed_at_step_(config_.resumed_step), jumps_(now), started_(now), phase_since_(now), deadline_(now + start_limit),
+      beat_due_(now), setup_since_(now), training_since_(now) {
     INVARIANT(config_.needed > 0 && config_.ranks_per_node > 0);
-    for (const auto &node : config_.nodes) {
-        auto &state = nodes_[node];
-        state.heard = state.closed_at = now;
-    }
     // Whoever claimed this attempt wrote that down just now; without a first beat we must not train either.
     lease_.renew(config_.lease_from.value_or(now), config_.lease);
 }
@@ -67,11 +68,10 @@ std::vector<HeadAction> HeadMachine::step(const HeadInput &input, Instant now) {
 std::optional<Instant> HeadMachine::wake_at() const {
     if (phase_ == HeadPhase::ended)
         return std::nullopt;
-    Instant next = jumps_.last() + tick_period;
-    next = std::min(next, deadline_);
+    Instant next = std::min(jumps_.last() + tick_period, deadline_);
     if (!beat_pending_)
         next = std::min(next, beat_due_);
-    for (const auto &at : {term_verdict_at_, baseline_by_, lease_.end()})
+    for (const auto &at : {now_.term_verdict_at, now_.baseline_by, now_.evidence_by, lease_.end(), stall_at()})
         if (at)
             next = std::min(next, *at);
     return next;
@@ -80,115 +80,161 @@ std::optional<Instant> HeadMachine::wake_at() const {
 void HeadMachine::shift(Duration by) {
     deadline_ += by;
     lease_.shift(by);
+    fleet_.shift(by);
+    stall_.shift(by);
     if (config_.limit)
         *config_.limit += by; // Slurm does not count it either
-    for (auto &[name, node] : nodes_) {
-        node.heard += by;
-        node.closed_at += by;
-    }
-    for (auto *at : {&term_verdict_at_, &baseline_by_})
+    for (auto *at : {&now_.term_verdict_at, &now_.baseline_by, &now_.evidence_by, &now_.saved_since, &enough_since_})
         if (*at)
             **at += by;
     beat_due_ = jumps_.last(); // the outside must hear at once, and we whether somebody took over
 }
 
+void HeadMachine::enter(HeadPhase phase, Instant now, Instant deadline) {
+    phase_ = phase;
+    phase_since_ = now;
+    deadline_ = deadline;
+}
+
+std::optional<Instant> HeadMachine::stall_at() const {
+    return phase_ == HeadPhase::training && !now_.evidence_by ? stall_.deadline() : std::nullopt;
+}
+
 void HeadMachine::take(const HeadInput &input, Instant now, Actions &out) {
+    const auto node_of = [this](const std::string &name) { return fleet_.find(name); };
     std::visit(
-        [&](const auto &in) {
-            using T = std::decay_t<decltype(in)>;
-            if constexpr (std::is_same_v<T, NodeConnected> || std::is_same_v<T, NodeClosed> || std::is_same_v<T, NodeHeard>) {
-                const auto found = nodes_.find(in.node);
-                if (found == nodes_.end())
-                    return;
-                found->second.connected = !std::is_same_v<T, NodeClosed>;
-                (found->second.connected ? found->second.heard : found->second.closed_at) = now;
-            } else if constexpr (std::is_same_v<T, SetupDone>) {
-                const auto found = nodes_.find(in.node);
-                if (found == nodes_.end() || !is_member(in.node))
-                    return;
-                found->second.setup_ok = in.ok;
-                if (!in.ok && phase_ == HeadPhase::setup) {
-                    suspects_.insert(in.node);
-                    begin_kill(OutcomeKind::setup_failed, "setup failed on " + in.node + ": " + in.text, now, out);
+        Overload{
+            [&](const NodeConnected &in) {
+                if (auto *node = node_of(in.node)) {
+                    node->connected = node->came = true;
+                    node->heard = now;
                 }
-            } else if constexpr (std::is_same_v<T, RankExited>) {
-                take_exit(in, now, out);
-            } else if constexpr (std::is_same_v<T, NodeRanksDead>) {
-                const auto found = nodes_.find(in.node);
-                if (found == nodes_.end())
-                    return;
-                auto &known = in.confirmed ? found->second.dead_generation : found->second.doubtful_generation;
-                known = std::max(known, in.generation);
-            } else if constexpr (std::is_same_v<T, NodeTerm>) {
+            },
+            [&](const NodeClosed &in) {
+                if (auto *node = node_of(in.node); node != nullptr && std::exchange(node->connected, false))
+                    node->closed_at = now;
+            },
+            [&](const NodeHeard &in) {
+                if (auto *node = node_of(in.node)) {
+                    node->connected = node->came = true;
+                    node->heard = now;
+                }
+            },
+            [&](const NodeRenewed &in) {
+                if (auto *node = node_of(in.node)) {
+                    node->setup = FleetNode::Setup::none;
+                    // It swept away what the one before left; whether it was our ranks it can't know.
+                    if (phase_ == HeadPhase::training && is_member(in.node) && node->dead_generation < generation_)
+                        begin_kill(OutcomeKind::node_lost, "the agent on node " + in.node + " died", now, out);
+                }
+            },
+            [&](const SetupDone &in) { take_setup(in, now, out); },
+            [&](const RankExited &in) { take_exit(in, now, out); },
+            [&](const NodeRanksDead &in) {
+                if (auto *node = node_of(in.node)) {
+                    auto &known = in.confirmed ? node->dead_generation : node->doubtful_generation;
+                    known = std::max(known, in.generation);
+                }
+            },
+            [&](const NodeTerm &in) {
                 if (!node_term_)
                     note_signal("TERM at the agent on " + in.node, now);
                 node_term_ = true;
-                if (term_verdict_at_)
+                if (now_.term_verdict_at)
                     take_term(now, out);
-            } else if constexpr (std::is_same_v<T, ProgressSeen>) {
-                if (in.step)
-                    progress_.step = in.step;
-                if (in.loss)
-                    progress_.loss = in.loss;
-                if (in.rate)
-                    progress_.rate = in.rate;
-            } else if constexpr (std::is_same_v<T, CheckpointPolled>) {
-                take_checkpoint(in, now, out);
-            } else if constexpr (std::is_same_v<T, StepEnded>) {
-                const bool starting = phase_ == HeadPhase::starting || phase_ == HeadPhase::setup;
-                begin_kill(starting ? OutcomeKind::setup_failed : OutcomeKind::node_lost,
-                           "the agents' step ended" + (in.text.empty() ? "" : ": " + in.text), now, out);
-            } else if constexpr (std::is_same_v<T, EarlySignal>) {
+            },
+            [&](const ProgressSeen &in) { take_progress(in, now, out); },
+            [&](const EvidenceDone &in) {
+                if (in.generation == generation_ && now_.evidence_by)
+                    now_.evidence[in.node] = in.text;
+            },
+            [&](const CheckpointPolled &in) { take_checkpoint(in, now, out); },
+            [&](const CheckpointChosen &in) { take_choice(in, now, out); },
+            [&](const StepEnded &in) {
+                if (phase_ == HeadPhase::starting)
+                    begin_kill(OutcomeKind::setup_failed, "the agents' step ended" + (in.text.empty() ? "" : ": " + in.text), now, out);
+                else
+                    step_text_ = in.text; // those of its agents that are gone are missed by themselves
+            },
+            [&](const EarlySignal &) {
                 note_signal("the early signal", now);
                 // A training that can't save goes on until Slurm ends it.
                 if (phase_ < HeadPhase::training || !config_.save_signal.empty())
                     wish_end(OutcomeKind::time_limit, now, out);
-            } else if constexpr (std::is_same_v<T, TermSignal>) {
+            },
+            [&](const TermSignal &) {
                 note_signal("TERM", now);
                 take_term(now, out);
-            } else if constexpr (std::is_same_v<T, StopWish>) {
-                wish_end(OutcomeKind::stopped, now, out);
-            } else if constexpr (std::is_same_v<T, BeatWritten>) {
+            },
+            [&](const StopWish &) { wish_end(OutcomeKind::stopped, now, out); },
+            [&](const SaveWish &) { wish_save(now, out); },
+            [&](const BeatWritten &in) {
                 beat_pending_ = false;
                 beat_due_ = in.started + config_.heartbeat;
                 lease_.renew(in.started, config_.lease);
-            } else if constexpr (std::is_same_v<T, BeatFailed>) {
+            },
+            [&](const BeatFailed &in) {
                 beat_pending_ = false;
                 beat_due_ = now + beat_retry;
                 beat_error_ = in.why;
-            } else if constexpr (std::is_same_v<T, Superseded>) {
+            },
+            [&](const Superseded &) {
+                ending_ = true;
                 begin_kill(OutcomeKind::lease_lost, "another attempt took over", now, out);
-            }
+            },
+            [](const Tick &) {},
         },
         input);
 }
 
-void HeadMachine::take_exit(const RankExited &in, Instant now, Actions &out) {
-    if (in.generation != generation_ || phase_ < HeadPhase::training || exits_.count(in.exit.rank) != 0)
+void HeadMachine::take_setup(const SetupDone &in, Instant now, Actions &out) {
+    auto *node = fleet_.find(in.node);
+    if (node == nullptr || node->setup == FleetNode::Setup::ok || node->setup == FleetNode::Setup::failed)
         return;
-    exits_.emplace(in.exit.rank, in.exit);
+    node->setup = in.ok ? FleetNode::Setup::ok : FleetNode::Setup::failed;
+    if (in.ok)
+        return;
+    node->bad = true;
+    suspects_.insert(in.node);
+    const auto text = (in.bad_node ? "node " + in.node + " is not fit: " : "setup failed on " + in.node + ": ") + in.text;
+    out.emplace_back(Note{in.bad_node ? "node_unfit" : "setup_failed", text});
+    if (in.bad_node)
+        out.emplace_back(ReportNode{in.node, in.text});
+    if (phase_ != HeadPhase::setup)
+        return;
+    // Where others can do without it they do.
+    const auto enough = static_cast<std::size_t>(config_.min_nodes > 0 ? std::min(config_.min_nodes, config_.needed) : config_.needed);
+    if (fleet_.connected().size() < enough)
+        begin_kill(OutcomeKind::setup_failed, text, now, out);
+}
+
+void HeadMachine::take_exit(const RankExited &in, Instant now, Actions &out) {
+    if (in.generation != generation_ || !has_ranks() || now_.exits.count(in.exit.rank) != 0)
+        return;
+    now_.exits.emplace(in.exit.rank, in.exit);
     if (ended_well(in.exit))
         return;
     // Those that we killed ourselves are no failures, and died later than the one that made us.
     const bool ours = phase_ == HeadPhase::killing && in.exit.signal == 9;
-    if (first_ ? in.exit.at_s < first_->at_s : !ours)
-        first_ = in.exit;
+    if (now_.first ? in.exit.at_s < now_.first->at_s : !ours)
+        now_.first = in.exit;
     if (in.exit.exit_code == do_not_restart_code)
-        exit_93_ = true;
-    if (phase_ != HeadPhase::training || term_verdict_at_)
+        now_.exit_93 = true;
+    if (phase_ != HeadPhase::training || now_.term_verdict_at || now_.save_sent)
         return;
     if (died_of_term(in.exit)) {
         if (node_term_)
             take_term(now, out);
         else
-            term_verdict_at_ = now + term_window;
+            now_.term_verdict_at = now + term_window;
         return;
     }
     begin_kill(OutcomeKind::rank_failed, "", now, out);
 }
 
 void HeadMachine::take_term(Instant now, Actions &out) {
-    term_verdict_at_.reset();
+    ending_ = true;
+    now_.term_verdict_at.reset();
     switch (phase_) {
     case HeadPhase::starting:
     case HeadPhase::setup:
@@ -198,90 +244,116 @@ void HeadMachine::take_term(Instant now, Actions &out) {
         begin_save(OutcomeKind::terminated, now, out);
         deadline_ = now + (config_.save_signal.empty() ? term_grace_without_save : std::min(term_grace, config_.save_time));
         // Ranks that save on TERM got that from Slurm already.
-        baseline_by_.reset();
+        now_.baseline_by.reset();
         if (!config_.save_signal.empty() && config_.save_signal != "TERM")
-            send_save(out);
+            send_save(now, out);
         return;
     }
     case HeadPhase::saving:
-        if (kind_ == OutcomeKind::time_limit)
-            kind_ = OutcomeKind::terminated;
+        if (now_.kind == OutcomeKind::time_limit)
+            now_.kind = OutcomeKind::terminated;
         deadline_ = std::min(deadline_, now + term_grace);
         return;
     case HeadPhase::killing:
         // The first rank to break may have done so because Slurm had ended its peers.
-        if ((kind_ == OutcomeKind::rank_failed || kind_ == OutcomeKind::finished) && !done_training() &&
+        if ((now_.kind == OutcomeKind::rank_failed || now_.kind == OutcomeKind::finished) && !done_training() &&
             now - phase_since_ <= term_window) {
-            kind_ = OutcomeKind::terminated;
-            text_.clear();
+            now_.kind = OutcomeKind::terminated;
+            now_.text.clear();
         }
+        return;
+    case HeadPhase::choosing:
+    case HeadPhase::recruiting:
+        if (now - phase_since_ <= term_window && now_.kind == OutcomeKind::rank_failed)
+            now_.text.clear();
+        now_.kind = OutcomeKind::terminated;
+        finish(true, now, out);
         return;
     case HeadPhase::ended: return;
     }
 }
 
-void HeadMachine::take_checkpoint(const CheckpointPolled &in, Instant now, Actions &out) {
-    if (in.newest)
-        checkpoint_ = in.newest;
-    if (phase_ != HeadPhase::saving)
-        return;
-    if (!save_baseline_) {
-        save_baseline_ = true;
-        baseline_ = in.newest;
-        if (baseline_by_) {
-            baseline_by_.reset();
-            send_save(out);
-        }
-    } else if (save_sent_ && in.newest && (!baseline_ || in.newest->step > baseline_->step)) {
-        begin_kill(kind_, "", now, out);
+void HeadMachine::take_progress(const ProgressSeen &in, Instant now, Actions &out) {
+    const bool moved = in.step && in.step != progress_.step;
+    const bool news = in.step || !in.activity.empty() || in.loss != progress_.loss || in.rate != progress_.rate;
+    if (in.step)
+        progress_.step = in.step;
+    if (in.loss)
+        progress_.loss = in.loss;
+    if (in.rate)
+        progress_.rate = in.rate;
+    progress_.activity = in.activity;
+    if (news)
+        stall_.progress(in.step, in.activity, now);
+    if (moved && now_.evidence_by && phase_ == HeadPhase::training) {
+        now_.evidence_by.reset();
+        out.emplace_back(Note{"stall_over", "it went on by itself: " + now_.stall_text});
     }
 }
 
 // The training is to end, with a save where that is possible.
 void HeadMachine::wish_end(OutcomeKind kind, Instant now, Actions &out) {
-    if (phase_ == HeadPhase::starting || phase_ == HeadPhase::setup)
-        begin_kill(kind, "the training had not started yet", now, out);
-    else if (phase_ == HeadPhase::training && config_.save_signal.empty())
-        begin_kill(kind, "", now, out);
-    else if (phase_ == HeadPhase::training)
-        begin_save(kind, now, out);
-    else if (phase_ == HeadPhase::saving && kind == OutcomeKind::stopped && kind_ == OutcomeKind::time_limit)
-        kind_ = kind;
-}
-
-void HeadMachine::begin_save(OutcomeKind kind, Instant now, Actions &out) {
-    term_verdict_at_.reset();
-    phase_ = HeadPhase::saving;
-    phase_since_ = now;
-    kind_ = kind;
-    deadline_ = now + config_.save_time + baseline_limit;
-    if (config_.limit)
-        deadline_ = kind == OutcomeKind::time_limit ? std::max(now + 1s, *config_.limit - limit_margin)
-                                                    : std::min(deadline_, *config_.limit - limit_margin);
-    // What is complete before the save is asked for tells its checkpoint from one that was written anyway.
-    baseline_by_ = now + baseline_limit;
-    out.emplace_back(PollCheckpoint{});
-}
-
-void HeadMachine::send_save(Actions &out) {
-    if (!std::exchange(save_sent_, true))
-        out.emplace_back(SendSave{generation_, config_.save_signal});
+    ending_ = true;
+    switch (phase_) {
+    case HeadPhase::starting:
+    case HeadPhase::setup: begin_kill(kind, "the training had not started yet", now, out); return;
+    case HeadPhase::training:
+        if (config_.save_signal.empty())
+            begin_kill(kind, "", now, out);
+        else
+            begin_save(kind, now, out);
+        return;
+    case HeadPhase::saving:
+        if (kind == OutcomeKind::stopped && now_.kind == OutcomeKind::time_limit)
+            now_.kind = kind;
+        return;
+    case HeadPhase::killing: return; // it ends as it began to, and for good
+    case HeadPhase::choosing:
+    case HeadPhase::recruiting:
+        now_.kind = kind;
+        finish(true, now, out);
+        return;
+    case HeadPhase::ended: return;
+    }
 }
 
 void HeadMachine::begin_kill(OutcomeKind kind, std::string text, Instant now, Actions &out) {
-    if (phase_ == HeadPhase::killing || phase_ == HeadPhase::ended)
+    if (!(phase_ < HeadPhase::killing))
         return;
+    if (phase_ == HeadPhase::saving && now_.save_sent && now_.save_text.empty() && kind == now_.kind)
+        now_.save_text = fmt::format("no newer checkpoint {:.0f} s after the save was asked for", seconds(now - *now_.saved_since));
     if (phase_ == HeadPhase::training || phase_ == HeadPhase::saving)
-        training_until_ = now;
-    term_verdict_at_.reset();
-    baseline_by_.reset();
-    phase_ = HeadPhase::killing;
-    phase_since_ = now;
-    kind_ = kind;
-    text_ = std::move(text);
-    deadline_ = now + kill_limit;
+        trained_ += now - training_since_;
+    now_.term_verdict_at.reset();
+    now_.baseline_by.reset();
+    now_.evidence_by.reset();
+    now_.kind = kind;
+    now_.text = std::move(text);
+    // A lost node's ranks die when its lease ends; what comes next may need to know that they did.
+    enter(HeadPhase::killing, now, now + (ending_ ? kill_limit : std::max<Duration>(kill_limit, config_.node_timeout + 2s)));
     if (generation_ > 0)
         out.emplace_back(KillRanks{generation_});
+}
+
+void HeadMachine::note_signal(const std::string &name, Instant now) {
+    if (signals_.size() >= most_signals)
+        return;
+    auto text = fmt::format("{} {:.1f} s after start", name, seconds(now - started_));
+    if (config_.limit)
+        text += fmt::format(", {:.0f} s to the limit", seconds(*config_.limit - now));
+    signals_.push_back(std::move(text));
+}
+
+bool HeadMachine::is_member(const std::string &node) const {
+    return std::find(members_.begin(), members_.end(), node) != members_.end();
+}
+
+bool HeadMachine::all_exited() const {
+    return now_.exits.size() == members_.size() * static_cast<std::size_t>(config_.ranks_per_node);
+}
+
+bool HeadMachine::done_training() const {
+    return config_.total_steps && progress_.step && *progress_.step >= *config_.total_steps;
 }
 
 } // namespace trainctl

@@ -1,65 +1,16 @@
-// What the head does when: the states of an attempt from the agents' first word to the last rank's death. Pure:
-// inputs and the time go in, actions come out. Time is monotonic; step() must see a Tick by wake_at() at the
-// latest, and takes a longer gap (a suspended job) as time that did not pass.
+// What the head does when: the states of an attempt from the agents' first word to the last rank's death, over any number
+// of generations. Pure: inputs and the time go in, actions come out. Time is monotonic; step() must see a Tick by
+// wake_at() at the latest, and takes a longer gap (a suspended job) as time that did not pass.
 #pragma once
 
-#include "agent/head.h"
+#include "agent/fleet.h"
+#include "agent/head_inputs.h"
 #include "agent/lease.h"
 
 #include <map>
-#include <optional>
 #include <set>
-#include <string>
-#include <variant>
-#include <vector>
 
 namespace trainctl {
-
-// Inputs. Duplicates and late ones are normal: what is known already changes nothing.
-struct NodeConnected { std::string node; };
-struct NodeClosed { std::string node; };             // its connection broke; it may come back
-struct NodeHeard { std::string node; };              // any message of it
-struct SetupDone { std::string node; bool ok = true; std::string text; };
-struct RankExited { int generation = 0; RankExit exit; };
-struct NodeRanksDead { std::string node; int generation = 0; bool confirmed = true; };
-struct NodeTerm { std::string node; };               // the agent there got SIGTERM
-struct ProgressSeen { std::optional<std::int64_t> step; std::optional<double> loss, rate; };
-struct CheckpointPolled { std::optional<CheckpointSeen> newest; };
-struct StepEnded { std::string text; };              // srun of the agents' step ended, and what it said
-struct EarlySignal {};
-struct TermSignal {};
-struct StopWish {};
-struct BeatWritten { Instant started; };
-struct BeatFailed { std::string why; };
-struct Superseded {};
-struct Tick {};
-using HeadInput = std::variant<NodeConnected, NodeClosed, NodeHeard, SetupDone, RankExited, NodeRanksDead, NodeTerm,
-                               ProgressSeen, CheckpointPolled, StepEnded, EarlySignal, TermSignal, StopWish, BeatWritten,
-                               BeatFailed, Superseded, Tick>;
-
-// Actions.
-struct StartSetup { std::vector<std::string> nodes; };
-struct StartGeneration { int generation = 0; std::vector<std::string> nodes; }; // nodes in the order of ranks
-struct KillRanks { int generation = 0; };
-struct SendSave { int generation = 0; std::string signal; };
-struct PollCheckpoint {};
-struct WriteBeat {};
-struct Finish { Outcome outcome; };
-using HeadAction = std::variant<StartSetup, StartGeneration, KillRanks, SendSave, PollCheckpoint, WriteBeat, Finish>;
-
-struct HeadConfig {
-    std::vector<std::string> nodes;
-    int needed = 1;         // nodes with ranks; those beyond are spares
-    int ranks_per_node = 1;
-    Duration lease = std::chrono::seconds{30}, heartbeat = std::chrono::seconds{5}, save_time = std::chrono::seconds{60};
-    std::string save_signal;
-    std::optional<std::int64_t> total_steps;
-    std::optional<Instant> limit; // the job's time limit
-    std::optional<Instant> lease_from; // since when the attempt is known to be ours; nothing: now
-};
-
-enum class HeadPhase { starting, setup, training, saving, killing, ended };
-const char *to_string(HeadPhase phase); // as in ProgressFile::phase
 
 class HeadMachine {
 public:
@@ -74,55 +25,95 @@ public:
     const Lease &lease() const { return lease_; }
     const ProgressSeen &progress() const { return progress_; }
     const std::optional<CheckpointSeen> &checkpoint() const { return checkpoint_; }
+    const std::string &last_failure() const { return last_failure_; } // of an earlier generation
 
 private:
-    struct NodeState {
-        bool connected = false, lost = false, setup_ok = false;
-        int dead_generation = 0, doubtful_generation = 0; // ranks confirmed dead; not to be killed
-        Instant heard, closed_at;
-    };
     using Actions = std::vector<HeadAction>;
 
+    // Of one generation; a new one begins with a fresh one.
+    struct Current {
+        std::map<int, RankExit> exits;  // by rank
+        std::optional<RankExit> first;  // the failure that came first by its own time
+        bool exit_93 = false;
+        OutcomeKind kind = OutcomeKind::rank_failed; // why it ends
+        std::string text;
+        std::optional<Instant> term_verdict_at; // a rank died of SIGTERM: does the whole job end?
+        // A save that was asked for.
+        bool save_only = false;         // and then training goes on
+        bool save_sent = false, baseline_known = false;
+        std::optional<CheckpointSeen> baseline; // the newest before it
+        std::optional<Instant> baseline_by, saved_since; // send it then at the latest; when it was sent
+        std::string save_text;          // what became of it
+        // A hang: what the agents see is collected before it is ended.
+        std::optional<Instant> evidence_by;
+        std::string stall_text;
+        std::map<std::string, std::string> evidence;
+    };
+
+    // head_machine.cpp: what an input says.
     void take(const HeadInput &input, Instant now, Actions &out);
+    void take_setup(const SetupDone &input, Instant now, Actions &out);
     void take_exit(const RankExited &input, Instant now, Actions &out);
     void take_term(Instant now, Actions &out);
-    void take_checkpoint(const CheckpointPolled &input, Instant now, Actions &out);
+    void take_progress(const ProgressSeen &input, Instant now, Actions &out);
     void wish_end(OutcomeKind kind, Instant now, Actions &out);
-    void begin_save(OutcomeKind kind, Instant now, Actions &out);
-    void send_save(Actions &out);
     void begin_kill(OutcomeKind kind, std::string text, Instant now, Actions &out);
+    void note_signal(const std::string &name, Instant now);
+    void shift(Duration by);
+
+    // head_machine_saving.cpp: saves that were asked for.
+    void take_checkpoint(const CheckpointPolled &input, Instant now, Actions &out);
+    void wish_save(Instant now, Actions &out);
+    void begin_save(OutcomeKind kind, Instant now, Actions &out);
+    void send_save(Instant now, Actions &out);
+
+    // head_machine_rules.cpp: what follows from the state and the time alone.
     void advance(Instant now, Actions &out);
+    void find_lost(Instant now, Actions &out);
     void advance_starting(Instant now, Actions &out);
+    void advance_setup(Instant now, Actions &out);
     void advance_training(Instant now, Actions &out);
     void advance_saving(Instant now, Actions &out);
     void advance_killing(Instant now, Actions &out);
-    void find_lost(Instant now, Actions &out);
     void beat(Instant now, Actions &out);
-    void shift(Duration by);
-    void note_signal(const std::string &name, Instant now);
+
+    // head_machine_generations.cpp: from one generation to the next.
+    void start_generation(std::vector<std::string> members, Instant now, Actions &out);
+    bool may_restart(Instant now) const;
+    void conclude(bool dead, bool harmless, Instant now, Actions &out);
+    void take_choice(const CheckpointChosen &input, Instant now, Actions &out);
+    void advance_recruiting(Instant now, Actions &out);
+    void finish(bool dead, Instant now, Actions &out);
+    Outcome outcome(bool dead, Instant now) const;
+
+    void enter(HeadPhase phase, Instant now, Instant deadline);
     bool is_member(const std::string &node) const;
     bool done_training() const;
     bool all_exited() const;
-    Outcome outcome(bool dead, Instant now) const;
+    bool has_ranks() const { return phase_ == HeadPhase::training || phase_ == HeadPhase::saving || phase_ == HeadPhase::killing; }
+    std::optional<Instant> stall_at() const;
 
     HeadConfig config_;
+    Fleet fleet_;
+    StallWatch stall_;
     HeadPhase phase_ = HeadPhase::starting;
-    std::map<std::string, NodeState> nodes_;
-    std::vector<std::string> members_;
+    std::vector<std::string> members_; // with ranks, in their order
     int generation_ = 0;
-    std::map<int, RankExit> exits_; // of this generation, by rank
-    std::optional<RankExit> first_; // the failure that came first by its own time
-    bool exit_93_ = false, node_term_ = false, beat_pending_ = false, save_sent_ = false, save_baseline_ = false;
-    OutcomeKind kind_ = OutcomeKind::rank_failed;
-    std::string text_, beat_error_;
+    Current now_; // the newest generation
+    bool ending_ = false;    // once ending, always ending
+    bool node_term_ = false, beat_pending_ = false, agents_asked_ = false;
+    int failures_ = 0;       // in a row, without a newer checkpoint
+    std::optional<std::int64_t> failed_at_step_; // the newest checkpoint's, when the last failure was counted
+    std::optional<CheckpointSeen> chosen_, checkpoint_;
+    std::string beat_error_, last_failure_, step_text_;
     std::vector<std::string> signals_;
     std::set<std::string> suspects_;
     ProgressSeen progress_;
-    std::optional<CheckpointSeen> checkpoint_, baseline_;
     Lease lease_;
     JumpWatch jumps_;
-    Instant started_, phase_since_, deadline_, beat_due_, setup_since_, training_since_, training_until_;
-    std::optional<Instant> term_verdict_at_, baseline_by_;
+    Instant started_, phase_since_, deadline_, beat_due_, setup_since_, training_since_;
+    std::optional<Instant> enough_since_; // nodes to begin with
+    Duration setup_time_{}, trained_{}; // of all generations
 };
 
 } // namespace trainctl

@@ -1,4 +1,4 @@
-// What follows from the state and the time alone.
+// What follows from the state and the time alone, until a generation has ended.
 #include "agent/head_machine.h"
 
 #include "base/text.h"
@@ -12,31 +12,47 @@ namespace {
 
 using namespace std::chrono_literals;
 
-constexpr Duration setup_limit = 2h; // a setup may install things, but not for ever
-constexpr Duration no_limit = 24h * 3650;
-constexpr int do_not_restart_code = 93;
+constexpr Duration setup_limit = 2h;      // a setup may install things, but not for ever
+constexpr Duration spare_wait = 30s;      // for the spares, once there are nodes enough without them
+constexpr Duration settle = 2s;           // for nodes that are set up a moment after the others
+constexpr Duration evidence_limit = 10s;  // agents need 8 s at most
 
 double seconds(Duration duration) { return std::chrono::duration<double>(duration).count(); }
-
-std::string how(const RankExit &exit) {
-    const auto end = exit.signal != 0 ? fmt::format("was killed by signal {}", exit.signal)
-                                      : fmt::format("exited with code {}", exit.exit_code);
-    return fmt::format("rank {} on {} {}", exit.rank, exit.node, end);
-}
 
 } // namespace
 
 void HeadMachine::advance(Instant now, Actions &out) {
     if (phase_ != HeadPhase::killing && lease_.lost(now)) {
-        const auto why = beat_error_.empty() ? std::string{"the file system did not answer"} : beat_error_;
-        begin_kill(OutcomeKind::lease_lost, "the head could not write its beat: " + why, now, out);
+        ending_ = true;
+        const auto why = "the head could not write its beat: " + (beat_error_.empty() ? std::string{"the file system did not answer"} : beat_error_);
+        if (phase_ == HeadPhase::choosing || phase_ == HeadPhase::recruiting) {
+            now_.kind = OutcomeKind::lease_lost;
+            now_.text = why;
+            finish(true, now, out);
+        } else {
+            begin_kill(OutcomeKind::lease_lost, why, now, out);
+        }
     }
     find_lost(now, out);
+    // A spare that came late, or a node that came back with another agent.
+    if (phase_ > HeadPhase::starting && phase_ != HeadPhase::ended)
+        if (const auto fresh = fleet_.to_set_up(); !fresh.empty()) {
+            for (const auto &name : fresh)
+                fleet_.find(name)->setup = FleetNode::Setup::asked;
+            out.emplace_back(StartSetup{fresh});
+        }
     switch (phase_) {
-    case HeadPhase::starting:
-    case HeadPhase::setup: advance_starting(now, out); break;
+    case HeadPhase::starting: advance_starting(now, out); break;
+    case HeadPhase::setup: advance_setup(now, out); break;
     case HeadPhase::training: advance_training(now, out); break;
     case HeadPhase::saving: advance_saving(now, out); break;
+    case HeadPhase::choosing:
+        if (now >= deadline_) {
+            now_.text = "no checkpoint could be chosen in time: the file system did not answer";
+            finish(true, now, out);
+        }
+        break;
+    case HeadPhase::recruiting: advance_recruiting(now, out); break;
     case HeadPhase::killing:
     case HeadPhase::ended: break;
     }
@@ -45,101 +61,120 @@ void HeadMachine::advance(Instant now, Actions &out) {
     beat(now, out);
 }
 
-// A node is lost when it is silent for a lease (its ranks are dead then), or when its connection was closed by the
-// other side and it does not come back within a heartbeat: an agent that lives tries again at once.
 void HeadMachine::find_lost(Instant now, Actions &out) {
-    if (phase_ == HeadPhase::starting)
+    if (phase_ != HeadPhase::setup && !has_ranks())
         return;
-    const Duration grace = std::max<Duration>(config_.heartbeat, 1s);
+    // In setup members are all that we could begin with.
     for (const auto &name : members_) {
-        auto &node = nodes_.at(name);
-        const bool silent = now - node.heard >= config_.lease;
-        const bool gone = !node.connected && now - node.closed_at >= std::min(grace, config_.lease);
-        node.lost = silent || gone;
-        if (!node.lost || phase_ == HeadPhase::killing || phase_ == HeadPhase::ended)
+        if (!fleet_.lost(name, now) || suspects_.count(name) != 0)
             continue;
         suspects_.insert(name);
-        begin_kill(OutcomeKind::node_lost, silent ? fmt::format("nothing heard of node {} for {:.0f} s", name, seconds(now - node.heard))
-                                                  : fmt::format("the agent on node {} is gone", name), now, out);
+        const auto text = fleet_.silent(name, now)
+                              ? fmt::format("nothing heard of node {} for {:.0f} s", name, seconds(now - fleet_.at(name).heard))
+                              : fmt::format("the agent on node {} is gone", name);
+        out.emplace_back(Note{"node_lost", text});
+        const auto enough = static_cast<std::size_t>(config_.needed);
+        if (phase_ == HeadPhase::setup && fleet_.connected().size() >= enough)
+            continue; // a spare steps in
+        begin_kill(OutcomeKind::node_lost, text, now, out);
     }
 }
 
 void HeadMachine::advance_starting(Instant now, Actions &out) {
-    if (phase_ == HeadPhase::starting) {
-        std::vector<std::string> here, missing;
-        for (const auto &name : config_.nodes)
-            (nodes_.at(name).connected ? here : missing).push_back(name);
-        const auto needed = static_cast<std::size_t>(config_.needed);
-        if (here.size() >= needed && (missing.empty() || now >= deadline_)) {
-            here.resize(needed);
-            members_ = here;
-            phase_ = HeadPhase::setup;
-            phase_since_ = setup_since_ = now;
-            deadline_ = now + setup_limit;
-            out.emplace_back(StartSetup{members_});
-        } else if (now >= deadline_) {
-            suspects_.insert(missing.begin(), missing.end());
-            begin_kill(OutcomeKind::setup_failed, "no agent came up on " + join(missing, ", "), now, out);
+    const auto here = fleet_.connected();
+    const auto needed = static_cast<std::size_t>(config_.needed);
+    if (here.size() >= needed && !enough_since_)
+        enough_since_ = now;
+    const bool late = now >= deadline_;
+    const bool enough = here.size() == config_.nodes.size() || (enough_since_ && (late || now - *enough_since_ >= spare_wait)) ||
+                        (late && config_.min_nodes > 0 && here.size() >= static_cast<std::size_t>(config_.min_nodes));
+    if (enough) {
+        members_ = here;
+        setup_since_ = now;
+        enough_since_.reset();
+        enter(HeadPhase::setup, now, now + setup_limit);
+        for (const auto &name : here)
+            fleet_.find(name)->setup = FleetNode::Setup::asked;
+        out.emplace_back(StartSetup{here});
+    } else if (late) {
+        const auto missing = fleet_.absent();
+        suspects_.insert(missing.begin(), missing.end());
+        begin_kill(OutcomeKind::setup_failed, "no agent came up on " + join(missing, ", "), now, out);
+    }
+}
+
+void HeadMachine::advance_setup(Instant now, Actions &out) {
+    const auto ready = fleet_.ready(now);
+    const auto needed = static_cast<std::size_t>(config_.needed);
+    if (ready.size() >= needed && !enough_since_)
+        enough_since_ = now;
+    if (!fleet_.setting_up(now) || (enough_since_ && now - *enough_since_ >= settle)) {
+        const bool shrunk = config_.min_nodes > 0 && ready.size() >= static_cast<std::size_t>(config_.min_nodes);
+        if (ready.size() >= needed || shrunk) {
+            setup_time_ = now - setup_since_;
+            return start_generation(choose_members({}, ready, needed), now, out);
         }
-        return;
     }
-    const bool ready = std::all_of(members_.begin(), members_.end(), [&](const auto &n) { return nodes_.at(n).setup_ok; });
-    if (ready) {
-        phase_ = HeadPhase::training;
-        phase_since_ = training_since_ = now;
-        deadline_ = now + no_limit;
-        exits_.clear();
-        out.emplace_back(StartGeneration{++generation_, members_});
-    } else if (now >= deadline_) {
+    if (now >= deadline_)
         begin_kill(OutcomeKind::setup_failed, "setup did not end within " + human_duration(setup_limit), now, out);
-    }
-}
-
-bool HeadMachine::all_exited() const {
-    return exits_.size() == members_.size() * static_cast<std::size_t>(config_.ranks_per_node);
-}
-
-bool HeadMachine::done_training() const {
-    return config_.total_steps && progress_.step && *progress_.step >= *config_.total_steps;
 }
 
 void HeadMachine::advance_training(Instant now, Actions &out) {
-    if (term_verdict_at_ && now >= *term_verdict_at_) {
-        begin_kill(OutcomeKind::rank_failed, "", now, out);
-    } else if (all_exited() && !first_) {
+    if (now_.term_verdict_at && now >= *now_.term_verdict_at)
+        return begin_kill(OutcomeKind::rank_failed, "", now, out);
+    if (now_.save_only && now_.baseline_by && now >= *now_.baseline_by) {
+        now_.baseline_by.reset();
+        now_.baseline_known = true;
+        now_.baseline = checkpoint_;
+        send_save(now, out);
+    }
+    if (all_exited() && (!now_.first || now_.save_sent)) {
         const bool told_to_end = node_term_ && !done_training();
-        begin_kill(told_to_end ? OutcomeKind::terminated : OutcomeKind::finished, "", now, out);
+        const bool only_saved = now_.save_sent && !done_training();
+        return begin_kill(told_to_end  ? OutcomeKind::terminated
+                          : only_saved ? OutcomeKind::rank_failed
+                                       : OutcomeKind::finished, "", now, out);
+    }
+    if (const auto at = stall_at(); at && now >= *at) {
+        now_.stall_text = stall_.why(now);
+        now_.evidence_by = now + evidence_limit;
+        out.emplace_back(Note{"stalled", now_.stall_text});
+        out.emplace_back(CollectEvidence{generation_});
+    }
+    if (now_.evidence_by && (now >= *now_.evidence_by || now_.evidence.size() >= members_.size())) {
+        for (const auto &[node, text] : now_.evidence)
+            out.emplace_back(Note{"evidence", node + ": " + text});
+        begin_kill(OutcomeKind::hang, now_.stall_text, now, out);
     }
 }
 
 void HeadMachine::advance_saving(Instant now, Actions &out) {
-    if (baseline_by_ && now >= *baseline_by_) {
-        baseline_by_.reset();
-        send_save(out);
+    if (now_.baseline_by && now >= *now_.baseline_by) {
+        now_.baseline_by.reset();
+        send_save(now, out);
     }
     if (all_exited())
-        begin_kill(!first_ && done_training() ? OutcomeKind::finished : kind_, "", now, out);
+        begin_kill(!now_.first && done_training() ? OutcomeKind::finished : now_.kind, "", now, out);
     else if (now >= deadline_)
-        begin_kill(kind_, "the ranks did not end in time", now, out);
+        begin_kill(now_.kind, "the ranks did not end in time", now, out);
 }
 
 void HeadMachine::advance_killing(Instant now, Actions &out) {
     bool all_dead = true, waiting = false;
-    if (generation_ > 0) {
-        for (const auto &name : members_) {
-            auto &node = nodes_.at(name);
-            const bool dead = node.dead_generation >= generation_;
-            const bool doubtful = !dead && node.doubtful_generation >= generation_;
-            if (doubtful)
-                suspects_.insert(name);
-            all_dead = all_dead && dead;
-            waiting = waiting || (!dead && !doubtful && !node.lost);
+    for (const auto &name : generation_ > 0 ? members_ : std::vector<std::string>{}) {
+        auto &node = *fleet_.find(name);
+        const bool dead = fleet_.ranks_dead(name, now);
+        // A process in D state runs no code of its own any more, but its node is of no use.
+        const bool doubtful = !dead && node.doubtful_generation >= generation_;
+        if (doubtful && !std::exchange(node.bad, true)) {
+            suspects_.insert(name);
+            out.emplace_back(ReportNode{name, "a killed process does not die there"});
         }
+        all_dead = all_dead && dead;
+        waiting = waiting || (!dead && !doubtful);
     }
-    if (waiting && now < deadline_)
-        return;
-    out.emplace_back(Finish{outcome(all_dead, now)});
-    phase_ = HeadPhase::ended;
+    if (!waiting || now >= deadline_)
+        conclude(all_dead, !waiting, now, out);
 }
 
 void HeadMachine::beat(Instant now, Actions &out) {
@@ -147,65 +182,6 @@ void HeadMachine::beat(Instant now, Actions &out) {
         return;
     beat_pending_ = true;
     out.emplace_back(WriteBeat{});
-}
-
-void HeadMachine::note_signal(const std::string &name, Instant now) {
-    if (signals_.size() >= 20) // somebody rings all the time; the first ones tell
-        return;
-    auto text = fmt::format("{} {:.1f} s after start", name, seconds(now - started_));
-    if (config_.limit)
-        text += fmt::format(", {:.0f} s to the limit", seconds(*config_.limit - now));
-    signals_.push_back(std::move(text));
-}
-
-bool HeadMachine::is_member(const std::string &node) const {
-    return std::find(members_.begin(), members_.end(), node) != members_.end();
-}
-
-Outcome HeadMachine::outcome(bool dead, Instant now) const {
-    const auto describe = [&](OutcomeKind kind) -> std::string {
-        switch (kind) {
-        case OutcomeKind::finished: return "every rank ended with 0";
-        case OutcomeKind::rank_failed: return first_ ? how(*first_) : "a rank failed";
-        case OutcomeKind::node_lost: return "a node was lost";
-        case OutcomeKind::setup_failed: return "the setup failed";
-        case OutcomeKind::time_limit: return "the time limit came near";
-        case OutcomeKind::terminated: return "the job was told to end (SIGTERM)";
-        case OutcomeKind::stopped: return "a stop was asked for";
-        case OutcomeKind::do_not_restart: return (first_ ? how(*first_) : "a rank") + ": the training asks not to be started again";
-        case OutcomeKind::lease_lost: return "the lease was lost";
-        }
-        return "";
-    };
-    Outcome out;
-    const bool by_ranks = kind_ == OutcomeKind::rank_failed || kind_ == OutcomeKind::time_limit || kind_ == OutcomeKind::stopped;
-    out.kind = exit_93_ && by_ranks ? OutcomeKind::do_not_restart : kind_;
-    out.text = describe(out.kind);
-    if (!text_.empty() && text_ != out.text)
-        out.text = out.kind == OutcomeKind::setup_failed || out.kind == OutcomeKind::node_lost ? text_ : out.text + ": " + text_;
-    out.first = first_;
-    if (out.kind == OutcomeKind::finished)
-        out.exit_code = 0;
-    else if (out.kind == OutcomeKind::do_not_restart)
-        out.exit_code = do_not_restart_code;
-    else if (out.kind == OutcomeKind::rank_failed && first_)
-        out.exit_code = first_->signal != 0 ? 128 + first_->signal : first_->exit_code;
-    else
-        out.exit_code = 1;
-    out.ranks_dead = dead;
-    out.suspect_nodes.assign(suspects_.begin(), suspects_.end());
-    out.signals = signals_;
-    if (checkpoint_) {
-        out.checkpoint = checkpoint_->path;
-        out.checkpoint_step = checkpoint_->step;
-    }
-    out.last_step = progress_.step;
-    const Instant setup_end = generation_ > 0 ? training_since_ : now;
-    if (!members_.empty())
-        out.setup_s = std::chrono::duration_cast<std::chrono::seconds>(setup_end - setup_since_).count();
-    if (generation_ > 0)
-        out.training_s = std::chrono::duration_cast<std::chrono::seconds>(training_until_ - training_since_).count();
-    return out;
 }
 
 } // namespace trainctl

@@ -1,15 +1,26 @@
-// What the nodes get from a plan: their configuration, and a generation's start. Pure.
+// What follows from a plan: the configuration of the head's machine and of the nodes, and a generation's start. Pure.
 #pragma once
 
-#include "agent/head.h"
+#include "agent/head_inputs.h"
 #include "agent/messages.h"
 
 namespace trainctl {
 
+HeadConfig head_config(const HeadPlan &plan, Instant now);
 NodeConfig node_config(const HeadPlan &plan);
 
-// The command and the environment of all ranks; what differs by node is left open. Errors: invalid, for a
-// placeholder that has no value.
-Result<StartSpec> start_spec(const HeadPlan &plan, const std::optional<CheckpointSeen> &resume_from);
+// Processes that the agents start on each node.
+int processes_per_node(const Experiment &experiment);
+
+// Where a generation's ranks meet.
+struct Meeting {
+    int generation = 1;
+    std::vector<std::string> nodes; // in the order of ranks
+    std::string master_addr;
+    int master_port = 0;
+};
+
+// What each node of the meeting gets, in its order. Errors: invalid, for a placeholder that has no value.
+Result<std::vector<StartSpec>> start_specs(const HeadPlan &plan, const std::optional<CheckpointSeen> &resume_from, const Meeting &meeting);
 
 } // namespace trainctl

@@ -19,8 +19,10 @@ enum class SetupState { none, running, ok, failed };
 // agent -> head: at every heartbeat, and at once when something changed.
 struct Report {
     std::uint64_t sequence = 0;
+    std::string agent;            // which agent process of the node: another one knows of nothing
     SetupState setup = SetupState::none;
     std::string setup_text;       // of a failed one: its last lines
+    bool bad_node = false;        // it failed because the node is not fit, not because of the user's text
     std::string address;          // of this node, numeric, as it reaches the head
     int free_port = 0;            // here, for the next generation's MASTER_PORT
     int generation = 0;           // the newest that was started
@@ -30,6 +32,9 @@ struct Report {
     bool term = false;            // this agent got SIGTERM
     std::optional<std::int64_t> step;
     std::optional<double> loss, rate;
+    std::string activity;         // what the training says it does besides steps: "evaluation", ...
+    int evidence_generation = 0;  // of this one it was collected what the ranks hang in
+    std::string evidence;
     std::string note;             // for the log: what is odd on this node
 };
 
@@ -38,11 +43,18 @@ struct NodeConfig {
     std::string run;
     int attempt = 0;
     std::string job;
-    std::string work_dir, logs_dir, checkpoint_dir;
+    std::string run_dir, work_dir, logs_dir, checkpoint_dir;
     std::string setup;
     std::vector<std::string> patterns;
+    std::string chip;
     int chips_per_node = 0, ranks_per_node = 1;
-    std::int64_t heartbeat_ms = 5000, lease_ms = 30000;
+    std::int64_t heartbeat_ms = 5000;
+    std::int64_t lease_ms = 10000;  // of ranks: silence of the head for so long kills them
+    std::int64_t leave_ms = 30000;  // and for so long more ends the agent
+    bool preflight = true;
+    std::string check;              // the user's, with the preflight
+    std::uint64_t min_free_mib = 0, memory_mib = 0; // memory 0: not known
+    std::int64_t clock_ms = 0;      // the head's, when it sent this: Unix milliseconds
 };
 
 // One generation, as one node gets it.
@@ -65,6 +77,7 @@ struct Order {
     int kill_generation = 0;       // this one and those before it
     int save_generation = 0;       // send it `save_signal`, once
     std::string save_signal;
+    int evidence_generation = 0;   // collect what its ranks hang in, once
     int seen_generation = 0;       // of this generation's exits the first `seen_exits` arrived
     std::size_t seen_exits = 0;
     bool bye = false;              // kill whatever is left, and end

@@ -1,11 +1,12 @@
 #include "agent/node.h"
 
+#include "agent/evidence.h"
 #include "agent/lease.h"
-#include "agent/node_checks.h"
 #include "agent/node_connection.h"
 #include "agent/node_generation.h"
-#include "agent/node_setup.h"
+#include "agent/node_preparation.h"
 #include "base/files.h"
+#include "base/hash.h"
 #include "base/text.h"
 
 #include <csignal>
@@ -34,7 +35,7 @@ class NodeAgent {
 public:
     explicit NodeAgent(NodePlan plan)
         : plan_(std::move(plan)), started_(now()), jumps_(started_),
-          head_(loop_, plan_, {[this] { report(); }, [this](const Order &order) { take(order); }, [this](const std::string &text) { log(text); }}) {}
+          evidence_(loop_, plan_.program), head_(loop_, plan_, {[this] { report(); }, [this](const Order &order) { take(order); }, [this](const std::string &text) { log(text); }}) {}
 
     int run() {
         ::prctl(PR_SET_CHILD_SUBREAPER, 1);
@@ -59,8 +60,8 @@ private:
     void reap() {
         int status = 0;
         for (pid_t pid = 0; (pid = ::waitpid(-1, &status, WNOHANG)) > 0;)
-            if (setup_)
-                setup_->child_ended(pid, status);
+            if (preparation_)
+                preparation_->child_ended(pid, status);
     }
 
     void log(const std::string &text) {
@@ -75,8 +76,15 @@ private:
         if (const Duration jump = jumps_.look(now()); jump > 0s)
             lease_.shift(jump);
         if (lease_.lost(now()) && !ending_) {
-            log("nothing heard of the head for too long: killing the ranks");
-            end(1);
+            // The head may be back, and this node then is as good as any.
+            if (generation_ && !generation_->all_dead() && !std::exchange(lease_kill_, true)) {
+                log("nothing heard of the head for too long: killing the ranks");
+                generation_->kill();
+            }
+            if (now() - *lease_.end() > std::chrono::milliseconds{config_ ? config_->leave_ms : 0}) {
+                log("still nothing heard of the head: leaving");
+                end(1);
+            }
         } else if (!lease_.granted() && now() - started_ > find_head_limit) {
             std::fprintf(stderr, "trainctl-agent: %s: no head found within 5 minutes\n", plan_.node.c_str());
             end(1);
@@ -84,7 +92,7 @@ private:
         if (now() - last_report_ >= heartbeat())
             report();
         Duration wait = std::min<Duration>(heartbeat(), 1s);
-        if (lease_.granted())
+        if (lease_.held(now()))
             wait = std::clamp<Duration>(lease_.left(now()), 1ms, wait);
         loop_.after(wait, [this] { tick(); });
     }
@@ -110,7 +118,7 @@ private:
         if (!config_ || ending_)
             return;
         if (order.setup)
-            start_setup();
+            preparation_->start();
         if (order.kill_generation > killed_)
             kill_up_to(order.kill_generation);
         if (order.start && order.start->generation > std::max(current_, killed_))
@@ -119,15 +127,14 @@ private:
             saved_ = current_;
             generation_->send_signal(order.save_signal);
         }
+        if (generation_ && order.evidence_generation == current_ && evidence_asked_ < current_)
+            collect_evidence();
     }
 
     void begin(const NodeConfig &config) {
         config_ = config;
         for (const auto &line : std::exchange(early_log_, {}))
             logs_.write(join_path(config_->logs_dir, "agent.log"), line);
-        const auto check = check_node(config);
-        note_ = check.note;
-        log(check.note);
         // Attempts before this one are dead by the protocol; a node that came back may still run their ranks.
         const auto leftovers = marked_processes([&](const Mark &mark) {
             return mark.run == config.run && (mark.attempt < config.attempt || (mark.attempt == config.attempt && mark.node == plan_.node));
@@ -136,49 +143,39 @@ private:
             ::kill(pid, SIGKILL);
         if (!leftovers.empty())
             log(fmt::format("killed {} processes that were left of this run", leftovers.size()));
-        if (!check.problem.empty())
-            setup_done({false, check.problem, {}});
+        preparation_ = std::make_unique<NodePreparation>(
+            loop_, logs_, NodePreparation::Setting{plan_.program, plan_.node, [this] { prepared(); }, [this](const std::string &text) { log(text); }}, config);
     }
 
-    void start_setup() {
-        if (setup_state_ != SetupState::none)
-            return;
-        Environment base = without_launcher_variables(own_environment());
-        if (trim(config_->setup).empty())
-            return setup_done({true, "", std::move(base)});
-        setup_state_ = SetupState::running;
-        base[mark_variable] = to_string(Mark{config_->run, config_->attempt, 0, plan_.node});
-        base["TRAINCTL_RUN"] = config_->run;
-        base["TRAINCTL_ATTEMPT"] = std::to_string(config_->attempt);
-        base["TRAINCTL_JOB_ID"] = config_->job;
-        base["TRAINCTL_NODE"] = plan_.node;
-        setup_ = std::make_unique<NodeSetup>(
-            loop_, logs_, NodeSetup::Setting{plan_.program, config_->setup, config_->work_dir,
-                                             fmt::format("{}/setup/{}.log", config_->logs_dir, plan_.node), std::move(base),
-                                             [this](const SetupResult &result) { setup_done(result); }});
-        if (const auto started = setup_->start(); !started)
-            setup_done({false, started.error().text(), {}});
-        else
+    void prepared() {
+        port_ = free_port();
+        if (preparation_) // else it is being made, and whoever does that reports
             report();
     }
 
-    void setup_done(const SetupResult &result) {
-        setup_state_ = result.ok ? SetupState::ok : SetupState::failed;
-        setup_text_ = result.text;
-        base_ = result.environment;
-        log(result.ok ? "setup is done" : "setup failed: " + result.text);
-        port_ = free_port();
-        report();
+    void collect_evidence() {
+        evidence_asked_ = current_;
+        EvidenceRequest request;
+        request.file = fmt::format("{}/g{:02}/{}.evidence.txt", config_->logs_dir, current_, plan_.node);
+        request.mark = {config_->run, config_->attempt, current_, plan_.node};
+        request.environment = preparation_->environment();
+        log("collecting what the ranks hang in: " + request.file);
+        evidence_.start(request, [this, generation = current_](const std::string &summary) {
+            evidence_done_ = generation;
+            evidence_text_ = summary;
+            report();
+        });
     }
 
     void start_generation(const StartSpec &spec) {
-        if (!lease_.held(now()) || setup_state_ != SetupState::ok || (generation_ && !generation_->all_dead()))
+        if (!lease_.held(now()) || preparation_->state() != SetupState::ok || (generation_ && !generation_->all_dead()))
             return;
         current_ = spec.generation;
         seen_exits_ = 0;
+        lease_kill_ = false;
         generation_ = std::make_unique<NodeGeneration>(
             loop_, logs_,
-            NodeGeneration::Setting{plan_.program, plan_.node, *config_, base_, granted_until_, [this] { changed(); },
+            NodeGeneration::Setting{plan_.program, plan_.node, *config_, preparation_->environment(), granted_until_, [this] { changed(); },
                                     [this](const std::string &text) { log(text); }}, spec);
         log(fmt::format("starting generation {}: {}", spec.generation, shell_join(spec.command)));
         if (const auto started = generation_->start(); !started) {
@@ -226,14 +223,20 @@ private:
         last_report_ = now();
         Report out;
         out.sequence = ++sequence_;
-        out.setup = setup_state_;
-        out.setup_text = setup_text_;
+        out.agent = id_;
+        if (preparation_) {
+            out.setup = preparation_->state();
+            out.setup_text = preparation_->text();
+            out.bad_node = preparation_->bad_node();
+            out.note = preparation_->note();
+        }
         out.address = head_.local_address();
         out.free_port = port_;
         out.generation = current_;
         out.dead_generation = dead_;
         out.term = term_;
-        out.note = note_;
+        out.evidence_generation = evidence_done_;
+        out.evidence = evidence_text_;
         const auto &exits = generation_ ? generation_->exits() : start_failures_;
         out.exits.assign(exits.begin() + static_cast<std::ptrdiff_t>(std::min(seen_exits_, exits.size())), exits.end());
         std::size_t budget = last_lines_budget;
@@ -251,6 +254,7 @@ private:
             out.step = generation_->progress().step;
             out.loss = generation_->progress().loss;
             out.rate = generation_->progress().rate;
+            out.activity = generation_->activity();
         }
         reported_dead_ = dead_;
         sent_.emplace_back(out.sequence, last_report_);
@@ -265,8 +269,8 @@ private:
         exit_code_ = code;
         ending_since_ = now();
         head_.stop();
-        if (setup_)
-            setup_->kill();
+        if (preparation_)
+            preparation_->kill();
         if (generation_)
             generation_->kill();
         leave();
@@ -295,21 +299,21 @@ private:
     Instant started_, last_report_, ending_since_, granted_until_;
     JumpWatch jumps_;
     Lease lease_;
+    EvidenceCollector evidence_;
     HeadConnection head_;
     std::optional<NodeConfig> config_;
-    std::unique_ptr<NodeSetup> setup_;
+    std::unique_ptr<NodePreparation> preparation_;
     std::unique_ptr<NodeGeneration> generation_;
     std::vector<RankExit> start_failures_;
     std::vector<std::string> early_log_;
     std::deque<std::pair<std::uint64_t, Instant>> sent_;
-    SetupState setup_state_ = SetupState::none;
-    std::string setup_text_, note_;
-    Environment base_;
+    const std::string id_ = random_hex(8);
+    std::string evidence_text_;
     Loop::Timer timer_ = 0;
     std::uint64_t sequence_ = 0;
-    int current_ = 0, killed_ = 0, dead_ = 0, saved_ = 0, reported_dead_ = 0, port_ = 0, exit_code_ = 0;
+    int current_ = 0, killed_ = 0, dead_ = 0, saved_ = 0, evidence_asked_ = 0, evidence_done_ = 0, reported_dead_ = 0, port_ = 0, exit_code_ = 0;
     std::size_t seen_exits_ = 0, reported_exits_ = 0;
-    bool term_ = false, ending_ = false;
+    bool term_ = false, ending_ = false, lease_kill_ = false;
 };
 
 } // namespace

@@ -20,6 +20,7 @@ using namespace std::chrono_literals;
 
 constexpr std::size_t read_bytes = 1u << 16;
 constexpr std::size_t most_reads_at_exit = 64; // of 64 KiB: the pipe holds 1 MiB, and a grandchild may go on writing
+constexpr Duration progress_poll = 300ms;
 constexpr Duration leftovers_again = 50ms, doubt_after = 5s;
 
 Instant now() { return std::chrono::steady_clock::now(); }
@@ -49,6 +50,9 @@ NodeGeneration::NodeGeneration(Loop &loop, LogWriter &logs, Setting setting, Sta
 
 NodeGeneration::~NodeGeneration() {
     loop_.cancel(timer_);
+    loop_.cancel(progress_timer_);
+    if (!progress_folder_.empty())
+        remove_progress_folder(progress_folder_);
     close_streams();
     if (guard_.control >= 0) {
         loop_.forget(guard_.control);
@@ -78,6 +82,8 @@ GuardSpec NodeGeneration::guard_spec() const {
         GuardedRank rank;
         rank.environment["RANK"] = std::to_string(spec_.node_rank * spec_.ranks_per_node + local);
         rank.environment["LOCAL_RANK"] = std::to_string(local);
+        if (!progress_folder_.empty())
+            rank.environment[progress_variable] = progress_path(progress_folder_, local);
         if (!cpus.empty())
             rank.cpus = cpus[static_cast<std::size_t>(local)];
         out.ranks.push_back(std::move(rank));
@@ -96,6 +102,15 @@ Result<Guard> NodeGeneration::launch_guard() {
 }
 
 Result<void> NodeGeneration::start() {
+    // Without it the training's own lines are all that there is.
+    if (auto folder = make_progress_folder(fmt::format("{}-{}-{}-{}", setting_.config.run, setting_.config.attempt, spec_.generation, setting_.node), setting_.base)) {
+        progress_folder_ = *folder;
+        for (int local = 0; local < spec_.ranks_per_node; ++local)
+            progress_files_.emplace_back(progress_path(progress_folder_, local));
+        read_progress_files();
+    } else {
+        setting_.log("no folder for progress files: " + folder.error().text());
+    }
     auto guard = launch_guard();
     if (!guard)
         return guard.error();
@@ -145,9 +160,23 @@ void NodeGeneration::take_line(std::size_t rank, const std::string &line) {
     ranks_[rank]->last.add(line);
     if (rank != 0 && first_rank_prints_)
         return;
-    const auto found = scan_.scan(line);
-    if (!found.any())
-        return;
+    if (const auto found = scan_.scan(line); found.any())
+        take_progress(rank, found);
+}
+
+void NodeGeneration::read_progress_files() {
+    for (std::size_t rank = 0; rank < progress_files_.size(); ++rank) {
+        const auto line = progress_files_[rank].poll();
+        if (!line || (rank != 0 && first_rank_prints_))
+            continue;
+        activity_ = line->activity;
+        take_progress(rank, {line->step, line->loss, line->rate});
+    }
+    if (!dead_)
+        progress_timer_ = loop_.after(progress_poll, [this] { read_progress_files(); });
+}
+
+void NodeGeneration::take_progress(std::size_t rank, const ProgressFound &found) {
     first_rank_prints_ = first_rank_prints_ || rank == 0;
     if (found.step)
         progress_.step = found.step;

@@ -6,6 +6,7 @@
 #include "agent/loop.h"
 #include "agent/messages.h"
 #include "agent/processes.h"
+#include "agent/progress_file.h"
 #include "agent/rank_output.h"
 #include "agent/srun_ranks.h"
 
@@ -40,6 +41,7 @@ public:
     bool all_dead() const { return dead_; }
     bool doubtful() const { return doubtful_; }
     const ProgressFound &progress() const { return progress_; }
+    const std::string &activity() const { return activity_; } // as the training's progress file says
 
 private:
     struct Stream;
@@ -54,6 +56,8 @@ private:
     void close_streams();
     void guard_gone();
     void kill_leftovers();
+    void read_progress_files();
+    void take_progress(std::size_t rank, const ProgressFound &found);
 
     Loop &loop_;
     LogWriter &logs_;
@@ -67,8 +71,9 @@ private:
     std::vector<std::unique_ptr<RankState>> ranks_;
     std::vector<RankExit> exits_;
     ProgressFound progress_;
-    std::string log_path_;
-    Loop::Timer timer_ = 0;
+    std::string log_path_, activity_, progress_folder_;
+    std::vector<ProgressFileReader> progress_files_; // by local rank
+    Loop::Timer timer_ = 0, progress_timer_ = 0;
     Instant gone_since_;
     bool dead_ = false, doubtful_ = false, first_rank_prints_ = false;
 };

@@ -157,4 +157,8 @@ std::string human_bytes(std::uint64_t bytes) {
                                       : fmt::format("{:.1f} {}", value, units[unit]);
 }
 
+std::string counted(std::int64_t count, const std::string &noun) {
+    return std::to_string(count) + " " + noun + (count == 1 ? "" : "s");
+}
+
 } // namespace trainctl

@@ -29,5 +29,7 @@ std::string valid_utf8(std::string_view text);
 
 // "1.5 GB", "820 MB", "12 B": decimal units, two digits.
 std::string human_bytes(std::uint64_t bytes);
+// "1 attempt", "3 attempts".
+std::string counted(std::int64_t count, const std::string &noun);
 
 } // namespace trainctl

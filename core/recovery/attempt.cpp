@@ -59,10 +59,15 @@ private:
     TrainHooks hooks(Instant checked) {
         return {checked,
                 [self = shared_from_this()](const ProgressFile &progress) { return self->beat(progress); },
+                [self = shared_from_this()] { return self->wished("stop"); },
                 [self = shared_from_this()] {
-                    auto wishes = self->world_.files.list(self->job_.paths.file("control"));
-                    return wishes && std::find(wishes->begin(), wishes->end(), "stop") != wishes->end();
+                    return self->wished("checkpoint-now") && self->world_.files.remove(self->job_.paths.wish("checkpoint-now")).ok();
                 }};
+    }
+
+    bool wished(const std::string &name) {
+        auto wishes = world_.files.list(job_.paths.file("control"));
+        return wishes && std::find(wishes->begin(), wishes->end(), name) != wishes->end();
     }
 
     Result<bool> beat(const ProgressFile &progress) {

@@ -15,6 +15,7 @@ const char *cause_of(OutcomeKind kind) {
     case OutcomeKind::finished: return cause::finished;
     case OutcomeKind::rank_failed: return cause::rank_failed;
     case OutcomeKind::node_lost: return cause::node_lost;
+    case OutcomeKind::hang: return cause::hang;
     case OutcomeKind::setup_failed: return cause::setup_failed;
     case OutcomeKind::time_limit: return cause::time_limit;
     case OutcomeKind::terminated: return cause::terminated;
@@ -145,10 +146,12 @@ Tally tally(const RunView &run) {
         if (attempt.no <= run.forgiven || why.empty() || why == cause::standby_unneeded)
             continue;
         ++sum.attempts;
+        // Restarts in place failed as well, and its head counted them.
+        const int failures = attempt.outcome ? attempt.outcome->failures : 0;
         if (newer)
-            sum.no_progress = 0;
+            sum.no_progress = failures;
         else if (counts_against_progress(why))
-            ++sum.no_progress;
+            sum.no_progress += std::max(1, failures);
     }
     return sum;
 }
@@ -174,11 +177,11 @@ NextStep decide_next(const Recovery &recovery, const RunView &run) {
     if (why == cause::do_not_restart)
         return EndRun{EndKind::failed, "the training ended with exit code 93: do not restart"};
     if (sum.no_progress >= recovery.no_progress_max)
-        return EndRun{EndKind::failed, fmt::format("{} attempts in a row without a newer checkpoint (recovery.no_progress_max)"
-                                                   "; the last one: {}{}", sum.no_progress, why, last_words(*last))};
+        return EndRun{EndKind::failed, fmt::format("{} in a row without a newer checkpoint (recovery.no_progress_max)"
+                                                   "; the last one: {}{}", counted(sum.no_progress, "failure"), why, last_words(*last))};
     if (sum.attempts >= recovery.max_attempts)
-        return EndRun{EndKind::failed, fmt::format("{} attempts (recovery.max_attempts); the last one: {}{}",
-                                                   sum.attempts, why, last_words(*last))};
+        return EndRun{EndKind::failed, fmt::format("{} (recovery.max_attempts); the last one: {}{}",
+                                                   counted(sum.attempts, "attempt"), why, last_words(*last))};
     return GoOn{{sum.exclude.begin(), sum.exclude.end()}};
 }
 

@@ -14,6 +14,7 @@ namespace cause {
 inline constexpr const char *finished = "finished";
 inline constexpr const char *rank_failed = "rank failed";
 inline constexpr const char *node_lost = "node lost";
+inline constexpr const char *hang = "hang";
 inline constexpr const char *setup_failed = "setup failed";
 inline constexpr const char *time_limit = "time limit";
 inline constexpr const char *preempted = "preempted";

@@ -58,10 +58,6 @@ std::vector<Json> items_of(const Json &object, const char *key) {
     return value.is_array() ? std::vector<Json>(value.begin(), value.end()) : std::vector<Json>{};
 }
 
-std::string counted(std::int64_t count, const std::string &noun) {
-    return fmt::format("{} {}{}", count, noun, count == 1 ? "" : "s");
-}
-
 std::string seconds_text(std::int64_t seconds) {
     seconds = std::clamp(seconds, std::int64_t{0}, longest_s);
     return seconds == 0 ? "0 s" : human_duration(std::chrono::seconds{seconds});

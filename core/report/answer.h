@@ -20,8 +20,6 @@ std::optional<double> number_of(const Json &object, const char *key);
 bool is_true(const Json &object, const char *key);
 std::vector<Json> items_of(const Json &object, const char *key);
 
-// "1 attempt", "3 attempts".
-std::string counted(std::int64_t count, const std::string &noun);
 // "3 m 10 s" of whole seconds, and how long ago a moment was with its UTC time; "" where it is not known.
 std::string seconds_text(std::int64_t seconds);
 std::string ago(std::optional<std::int64_t> when, std::optional<std::int64_t> now);

@@ -1,3 +1,4 @@
+#include "base/text.h"
 #include "report/answer.h"
 #include "report/attempts.h"
 #include "report/report.h"

@@ -14,7 +14,7 @@ namespace {
 
 constexpr int format_version = 1; // of every file of a run directory
 
-constexpr std::array<const char *, 9> outcome_names{"finished",   "rank_failed", "node_lost",      "setup_failed", "time_limit",
+constexpr std::array<const char *, 10> outcome_names{"finished",   "rank_failed", "node_lost", "hang", "setup_failed", "time_limit",
                                                     "terminated", "stopped",     "do_not_restart", "lease_lost"};
 constexpr std::array<const char *, 3> end_names{"finished", "failed", "stopped"};
 
@@ -93,7 +93,7 @@ template <class A, class R> void fields(A &a, R &r, const ProgressFile *) {
     a("step", r.step), a("total_steps", r.total_steps), a("loss", r.loss), a("rate", r.rate);
     a("checkpoint", r.checkpoint), a("checkpoint_step", r.checkpoint_step);
     a("resumed_from", r.resumed_from), a("resumed_step", r.resumed_step);
-    a("training_since", r.training_since), a("nodes", r.nodes), a("ranks", r.ranks);
+    a("training_since", r.training_since), a("nodes", r.nodes), a("ranks", r.ranks), a("last_failure", r.last_failure);
 }
 template <class A, class R> void fields(A &a, R &r, const RankExit *) {
     a("rank", r.rank), a("local_rank", r.local_rank), a("node", r.node), a("exit_code", r.exit_code);
@@ -104,6 +104,7 @@ template <class A, class R> void fields(A &a, R &r, const Outcome *) {
     a("first", r.first), a("suspect_nodes", r.suspect_nodes), a("signals", r.signals);
     a("checkpoint", r.checkpoint), a("checkpoint_step", r.checkpoint_step), a("last_step", r.last_step);
     a("resumed_step", r.resumed_step), a("written", r.written), a("training_s", r.training_s), a("setup_s", r.setup_s);
+    a("generations", r.generations), a("failures", r.failures);
     a("job", r.job), a("restarts", r.restarts);
 }
 template <class A, class R> void fields(A &a, R &r, const Verdict *) {

@@ -86,6 +86,7 @@ struct ProgressFile {
     std::optional<std::int64_t> resumed_step;
     std::int64_t training_since = 0;          // when this generation's ranks were started
     int nodes = 0, ranks = 0;
+    std::string last_failure;                 // why the generation before this one ended
 };
 
 // Why training stopped, as the head saw it. What Slurm says comes on top of it in the verdict.
@@ -93,6 +94,7 @@ enum class OutcomeKind {
     finished,      // every rank ended with 0
     rank_failed,   // a rank died or ended with another code
     node_lost,     // an agent or its node is gone
+    hang,          // no progress for too long
     setup_failed,  // the user's setup, or the agents' own start, failed
     time_limit,    // the early signal came, and the ranks were asked to save
     terminated,    // SIGTERM at the head: scancel, time limit or preemption; Slurm's final state tells
@@ -123,6 +125,8 @@ struct Outcome {
     std::optional<std::int64_t> checkpoint_step, last_step, resumed_step;
     std::int64_t written = 0;
     std::int64_t training_s = 0, setup_s = 0;
+    int generations = 0;          // that were started
+    int failures = 0;             // in a row at the end, without a newer checkpoint; 0: not counted
     JobId job;                    // whose head wrote it, and which of its starts: a requeued job starts anew
     int restarts = 0;
 };

@@ -10,6 +10,7 @@ HEADER_LINES, SOURCE_LINES = 150, 400
 LONG = {
     "core/run/records.h": "the files of a run directory, all in one place",
     "tests/unit/agent/head_machine_test.cpp": "the head's state table, one case after another",
+    "tests/unit/agent/stall_test.cpp": "traces of trainings, one after another",
 }
 AGENT = "cli/agent.cpp"  # linked statically: nothing that speaks SSH, resolves names or draws on terminals
 AGENT_LAST_ROOM = "desk"

@@ -125,7 +125,7 @@ TEST_CASE("attempt: no newer checkpoint, three times in a row, ends the run for 
     }
     REQUIRE(c.ended());
     CHECK(c.ended()->kind == EndKind::failed);
-    CHECK(c.ended()->why.find("3 attempts in a row") == 0);
+    CHECK(c.ended()->why.find("3 failures in a row") == 0);
     CHECK(c.state(4) == "CANCELLED");
     CHECK(c.reconcile_now().state == RunState::failed);
 }

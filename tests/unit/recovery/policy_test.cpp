@@ -152,13 +152,13 @@ TEST_CASE("next: attempts that never ran are looked through") {
     CHECK(next_text({Attempt{1}.verdict(cause::standby_unneeded)}) == "go on");
 }
 
-TEST_CASE("next: attempts in a row without a newer checkpoint end the run, with the last line of the training") {
+TEST_CASE("next: failures in a row without a newer checkpoint end the run, with the last line of the training") {
     const auto stuck = [](int no, std::int64_t step) { return Attempt{no}.claimed().checkpoint(step).verdict(cause::rank_failed); };
     std::vector<AttemptView> attempts{stuck(1, 10), stuck(2, 10), stuck(3, 10)};
     CHECK(next_text(attempts) == "go on"); // the first one made a checkpoint
     attempts.push_back(stuck(4, 10));
     attempts.back().outcome.emplace().first.emplace().last_lines = {"Traceback", "ValueError: x"};
-    CHECK(next_text(attempts) == "failed: 3 attempts in a row without a newer checkpoint (recovery.no_progress_max); "
+    CHECK(next_text(attempts) == "failed: 3 failures in a row without a newer checkpoint (recovery.no_progress_max); "
                                  "the last one: rank failed; its last line: ValueError: x");
     attempts.push_back(stuck(5, 11)); // a newer one: counted anew
     CHECK(next_text(attempts) == "go on");
@@ -174,7 +174,7 @@ TEST_CASE("next: a checkpoint before the limit counts, whoever noted it, and an 
     one.no_progress_max = 1;
     CHECK(next_text({Attempt{1}.claimed().checkpoint(10).verdict(cause::rank_failed), by_outcome}, {}, one) == "go on");
     by_outcome.outcome->checkpoint_step = 9;
-    CHECK(next_text({Attempt{1}.claimed().checkpoint(10).verdict(cause::rank_failed), by_outcome}, {}, one).find("failed: 1 attempts") == 0);
+    CHECK(next_text({Attempt{1}.claimed().checkpoint(10).verdict(cause::rank_failed), by_outcome}, {}, one).find("failed: 1 failure in a row") == 0);
 }
 
 TEST_CASE("next: what says nothing about the training is not held against it") {
@@ -204,7 +204,7 @@ TEST_CASE("next: a resume forgives what was before it, but keeps checkpoints and
     attempts.push_back(stuck(6));
     CHECK(next_text(attempts, resumed).find("go on") == 0);
     attempts.push_back(stuck(7)); // no newer than the forgiven ones' checkpoint, three in a row
-    CHECK(next_text(attempts, resumed).find("failed: 3 attempts in a row") == 0);
+    CHECK(next_text(attempts, resumed).find("failed: 3 failures in a row") == 0);
 }
 
 TEST_CASE("next: a resumed run goes on whatever its end was, unless somebody asks to stop it again") {

@@ -30,7 +30,7 @@ Json list_json() {
                     {"total_steps", 1000}, {"loss", 2.3111}, {"rate", 3.4}, {"checkpoint_step", 850}, {"age_s", 3}});
     runs.push_back({{"run", "gpt-quiet"}, {"state", "running"}, {"text", ""}, {"created", test_now - 9000}, {"attempts", 1}, {"step", 12},
                     {"total_steps", nullptr}, {"loss", nullptr}, {"age_s", 95}});
-    runs.push_back({{"run", "resnet50-a7"}, {"state", "failed"}, {"text", "3 attempts in a row without a newer checkpoint (recovery.no_progress_max)"},
+    runs.push_back({{"run", "resnet50-a7"}, {"state", "failed"}, {"text", "3 failures in a row without a newer checkpoint (recovery.no_progress_max)"},
                     {"created", test_now - 90000}, {"attempts", 3}, {"step", 5}, {"loss", 6.9}, {"age_s", 80000}});
     runs.push_back({{"run", "hello-22222"}, {"state", "finished"}, {"text", "every rank ended with 0"}, {"created", test_now - 400000}, {"attempts", 1}});
     runs.push_back({{"run", "broken"}, {"state", "unknown"}, {"text", "it has no run.json"}, {"created", 0}, {"attempts", 0}});

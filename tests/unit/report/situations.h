@@ -152,7 +152,7 @@ inline Json failed_run() {
     outcome.checkpoint_step = outcome.last_step = std::nullopt;
     status["attempts"] = {ended_attempt(1, outcome, "rank failed"), ended_attempt(2, outcome, "rank failed"), ended_attempt(3, outcome, "rank failed")};
     status["ended"] = to_json(Ended{EndKind::failed,
-                                    "3 attempts in a row without a newer checkpoint (recovery.no_progress_max); the last one: rank failed; "
+                                    "3 failures in a row without a newer checkpoint (recovery.no_progress_max); the last one: rank failed; "
                                     "its last line: ValueError: batch has 3 dimensions, not 2",
                                     AttemptNo{3}, test_now - 312});
     return status;

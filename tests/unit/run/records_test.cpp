@@ -40,6 +40,8 @@ Outcome some_outcome(OutcomeKind kind) {
     outcome.written = 1'800'000'000;
     outcome.training_s = 60;
     outcome.setup_s = 5;
+    outcome.generations = 4;
+    outcome.failures = 2;
     outcome.job = JobId{12};
     outcome.restarts = 1;
     return outcome;
@@ -67,6 +69,7 @@ TEST_CASE("records: every field comes back") {
     progress.resumed_from = "step-50";
     progress.nodes = 2;
     progress.ranks = 16;
+    progress.last_failure = "generation 1: rank 3 failed";
     round_trip(progress);
     round_trip(some_outcome(OutcomeKind::lease_lost));
     round_trip(Verdict{"rank failed", "text", "FAILED", "NonZeroExitCode", "sacct", {"n1"}, 1'800'000'000, "job 13"});
@@ -75,7 +78,7 @@ TEST_CASE("records: every field comes back") {
 }
 
 TEST_CASE("records: every outcome and every end has its own word") {
-    for (const auto kind : {OutcomeKind::finished, OutcomeKind::rank_failed, OutcomeKind::node_lost, OutcomeKind::setup_failed,
+    for (const auto kind : {OutcomeKind::finished, OutcomeKind::rank_failed, OutcomeKind::node_lost, OutcomeKind::hang, OutcomeKind::setup_failed,
                             OutcomeKind::time_limit, OutcomeKind::terminated, OutcomeKind::stopped, OutcomeKind::do_not_restart,
                             OutcomeKind::lease_lost}) {
         const auto back = from_json_text<Outcome>(dump_json(to_json(some_outcome(kind))), "outcome.json");

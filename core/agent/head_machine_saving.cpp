@@ -1,0 +1,77 @@
+// Saves that were asked for: before an end, and for `checkpoint-now`.
+#include "agent/head_machine.h"
+
+#include <algorithm>
+#include <fmt/format.h>
+#include <utility>
+
+namespace trainctl {
+
+namespace {
+
+using namespace std::chrono_literals;
+
+// Before the limit, for killing and writing.
+constexpr Duration limit_margin = 10s;
+// For looking what the newest checkpoint is before a save is asked for.
+constexpr Duration baseline_limit = 1s;
+
+double seconds(Duration duration) { return std::chrono::duration<double>(duration).count(); }
+
+} // namespace
+
+void HeadMachine::take_checkpoint(const CheckpointPolled &in, Instant now, Actions &out) {
+    if (in.newest && (!checkpoint_ || in.newest->step > checkpoint_->step))
+        stall_.checkpoint_seen(now);
+    if (in.newest)
+        checkpoint_ = in.newest;
+    if (phase_ != HeadPhase::saving && !(phase_ == HeadPhase::training && now_.save_only))
+        return;
+    if (!now_.baseline_known) {
+        now_.baseline_known = true;
+        now_.baseline = in.newest;
+        if (now_.baseline_by) {
+            now_.baseline_by.reset();
+            send_save(now, out);
+        }
+    } else if (now_.save_sent && now_.save_text.empty() && in.newest && (!now_.baseline || in.newest->step > now_.baseline->step)) {
+        now_.save_text = fmt::format("saved step {} in {:.1f} s", in.newest->step, seconds(now - *now_.saved_since));
+        out.emplace_back(Note{"saved", now_.save_text});
+        if (phase_ == HeadPhase::saving)
+            begin_kill(now_.kind, "", now, out);
+    }
+}
+
+// `checkpoint-now`: training goes on afterwards, in a new generation where it ends with the save.
+void HeadMachine::wish_save(Instant now, Actions &out) {
+    if (config_.save_signal.empty()) {
+        out.emplace_back(Note{"save_refused", "checkpoint.save_signal is not set: this training can't save when asked to"});
+    } else if (phase_ == HeadPhase::training && !now_.save_only) {
+        now_.save_only = true;
+        now_.baseline_by = now + baseline_limit;
+        out.emplace_back(PollCheckpoint{});
+    }
+}
+
+void HeadMachine::begin_save(OutcomeKind kind, Instant now, Actions &out) {
+    now_.term_verdict_at.reset();
+    enter(HeadPhase::saving, now, now + config_.save_time + baseline_limit);
+    now_.kind = kind;
+    now_.save_text.clear();
+    if (config_.limit)
+        deadline_ = kind == OutcomeKind::time_limit ? std::max(now + 1s, *config_.limit - limit_margin)
+                                                    : std::min(deadline_, *config_.limit - limit_margin);
+    // What is complete before the save is asked for tells its checkpoint from one that was written anyway.
+    now_.baseline_known = now_.save_sent = now_.save_only = false;
+    now_.baseline_by = now + baseline_limit;
+    out.emplace_back(PollCheckpoint{});
+}
+
+void HeadMachine::send_save(Instant now, Actions &out) {
+    if (std::exchange(now_.save_sent, true))
+        return;
+    now_.saved_since = now;
+    out.emplace_back(SendSave{generation_, config_.save_signal});
+}
+
+} // namespace trainctl
