@@ -35,7 +35,7 @@ environment:
   env: {{NOTES: "{notes}", LAST: "{last}"}}
 launch:
   command: [bash, training.sh]
-recovery: {{standby: on, max_attempts: {last}, no_progress_max: {last}}}
+recovery: {{in_place: off, standby: on, max_attempts: {last}, no_progress_max: {last}}}
 """
 
 
