@@ -142,7 +142,8 @@ class Run:
                            "save_time": "10s"},
             "progress": {"patterns": [r"step (?P<step>\d+) loss (?P<loss>[\d.]+) rate (?P<rate>[\d.]+)"],
                          "total_steps": steps},
-            "recovery": {"standby": "on", "lease": "10s", "heartbeat": "1s"}}
+            # In place is off: most tests are about what happens when an attempt is over.
+            "recovery": {"standby": "on", "lease": "10s", "heartbeat": "1s", "in_place": "off"}}
         for path, value in keys.items():
             room, key = path.split("__")
             self.experiment.setdefault(room, {})[key] = value
@@ -218,6 +219,13 @@ class Run:
                     if entry["event"] == "step" and entry["step"] >= step and entry["attempt"] >= attempt]
         return wait_until(reached, RUN_LIMIT, f"step {step} of {self.id}, attempt {attempt}")[0]
 
+    def wait_generation(self, number, attempt=1):
+        """Until this generation is told of in the journal; what it says."""
+        def begun():
+            return [event for event in self.events("generation_started")
+                    if (event["attempt"], event["generation"]) == (attempt, number)]
+        return wait_until(begun, RUN_LIMIT, f"generation {number} of {self.id}")[0]
+
     def wait_standby(self):
         """Until the attempt behind the one that trains waits in the queue."""
         return wait_until(lambda: [job for job, (_, state) in self.jobs().items() if state == "PENDING"], what="a standby")[0]
@@ -229,6 +237,15 @@ class Run:
         if status["state"] != state:
             raise AssertionError(f"{self.id} is {status['state']}, not {state}\n{self.text()}")
         return status
+
+    def events(self, name):
+        """What the run's journal says of these events, in the order of their writing."""
+        found = []
+        for file in sorted(os.listdir(f"{self.dir}/journal")):
+            with open(f"{self.dir}/journal/{file}", encoding="utf-8") as lines:
+                found += [json.loads(line) for line in lines if line.endswith("\n")]
+        found.sort(key=lambda event: event["wall_ms"])
+        return [dict(event["data"], attempt=event["attempt"]) for event in found if event["event"] == name]
 
     def jobs(self, *options):
         """{job: (name, state)} of this run's jobs that Slurm has not ended, or with options of squeue others."""

@@ -9,7 +9,7 @@ from runs import GONE_LIMIT, RunCase, alive, kill
 
 # What may differ between the ranks' environments in two attempts.
 OF_AN_ATTEMPT = {"TRAINCTL_ATTEMPT", "TRAINCTL_JOB_ID", "TRAINCTL_MARK", "TRAINCTL_RESUME_FROM", "TRAINCTL_RESUME_STEP",
-                 "MASTER_PORT"}
+                 "TRAINCTL_PROGRESS", "MASTER_PORT"}
 
 
 class FromOutside(RunCase):
