@@ -87,27 +87,27 @@ kill_rank() {
 
 # Shows a few of the lines that the ranks print, and kills a rank as soon as one tells of step $kill_at.
 watch_run() {
-    local line text attempt=1 killed_at='' resumed=''
-    local printed_step='] step ([0-9]+) loss' file_header='^==> attempt 0*([0-9]+)'
+    local line text where='attempt 1, generation 1' killed_at='' resumed=''
+    local printed_step='] step ([0-9]+) loss' file_header='^==> attempt 0*([0-9]+), g0*([0-9]+)/'
     exec 3< <(exec timeout "$run_limit" "$bin/trainctl" logs -f "$run" 2>&1)
     follower=$!
     while IFS= read -r line <&3; do
         text="${line#*'] '}"
         if [[ $line =~ $file_header ]]; then
-            attempt=${BASH_REMATCH[1]}
+            where="attempt ${BASH_REMATCH[1]}, generation ${BASH_REMATCH[2]}"
         elif [[ $line =~ $printed_step ]]; then
             local step=${BASH_REMATCH[1]}
-            if [ -n "$killed_at" ] && [ "$attempt" -gt 1 ] && [ -z "$resumed" ]; then
+            if [ -n "$killed_at" ] && [ "$where" != 'attempt 1, generation 1' ] && [ -z "$resumed" ]; then
                 resumed=yes
                 local tenths=$(((${EPOCHREALTIME/[.,]/} - killed_at) / 100000))
-                say "   >>> training again $((tenths / 10)).$((tenths % 10)) s after the kill"
+                say "   >>> training again: a step $((tenths / 10)).$((tenths % 10)) s after the kill, on the same job"
             fi
-            ((step % 50)) || say "   attempt $attempt | $text"
+            ((step % 50)) || say "   $where | $text"
             if [ -z "$killed_at" ] && [ "$step" -ge "$kill_at" ]; then
                 kill_rank
             fi
         elif [[ $line == *'] '*weights* || $line == *Error:* || $line == "$run: "* ]]; then
-            say "   attempt $attempt | $text"
+            say "   $where | $text"
         fi
     done
     exec 3<&-
@@ -118,22 +118,30 @@ watch_run() {
     [ -n "$killed_at" ] || fail "no rank was killed: step $kill_at was never seen"
 }
 
-# Reads the run's own record; fails where it did not resume from the newest checkpoint or did not finish.
+# Reads the run's own record and journal; fails where it did not go on from the newest checkpoint, inside the same job,
+# or did not finish.
 check_resumed() {
     timeout "$short_limit" "$bin/trainctl" status "$run" --json >"$private/status.json"
     /usr/bin/python3 - "$private/status.json" "$steps" <<'END'
-import json, sys
+import glob, json, sys
 with open(sys.argv[1], encoding="utf-8") as file:
     run = json.load(file)
 trained = [attempt for attempt in run["attempts"] if attempt["owner"] and attempt["outcome"]]
-if run["state"] != "finished" or len(trained) < 2:
-    sys.exit(f"quickstart: {len(trained)} attempts, and the run is {run['state']}")
-first, last = trained[0]["outcome"], trained[-1]["outcome"]
-saved, resumed = first["checkpoint_step"], last["resumed_step"]
-if not resumed or resumed != saved or last["last_step"] != int(sys.argv[2]):
-    sys.exit(f"quickstart: resumed from step {resumed}, the newest checkpoint was {saved}; ended at {last['last_step']}")
-print(f"   attempt 1 ended at step {first['last_step']}: {first['text']}")
-print(f"   attempt {trained[-1]['no']} went on from the checkpoint of step {resumed} and reached step {last['last_step']}")
+if run["state"] != "finished" or len(trained) != 1:
+    sys.exit(f"quickstart: {len(trained)} attempts trained, and the run is {run['state']}")
+events = []
+for name in glob.glob(run["dir"] + "/journal/*.jsonl"):
+    with open(name, encoding="utf-8") as file:
+        events += [json.loads(line) for line in file if line.endswith("\n")]
+events.sort(key=lambda event: event["wall_ms"])
+begun = [event["data"] for event in events if event["event"] == "generation_started"]
+ended = [event["data"] for event in events if event["event"] == "generation_ended"]
+outcome = trained[0]["outcome"]
+if len(begun) != 2 or not begun[1]["resume_from"] or outcome["last_step"] != int(sys.argv[2]):
+    sys.exit(f"quickstart: {len(begun)} generations, the last from {begun[-1]['resume_from']!r}, ended at {outcome['last_step']}")
+print(f"   generation 1, {ended[0]['trained_s']:.0f} s: {ended[0]['text']}")
+print(f"   generation 2, {ended[1]['trained_s']:.0f} s: from {begun[1]['resume_from'].rpartition('/')[2]} to step {outcome['last_step']}")
+print(f"   from the failure being seen to the start of generation 2: {begun[1]['standstill_ms']} ms, in the same job {trained[0]['owner']['job']}")
 END
 }
 
@@ -154,11 +162,10 @@ timeout "$short_limit" "$bin/trainctl" sandbox up "${sandbox[@]}" --nodes 2 --gp
 end
 
 begin "submitting examples/char-gpt over SSH"
-# At most 50 steps a second: the kill must come before the end, on any machine. A standby: the job is a short one,
-# which gets none by itself.
+# At most 50 steps a second: the kill must come before the end, on any machine.
 command="/usr/bin/python3 -u train.py --steps $steps --checkpoint-every 50 --checkpoint-dir {checkpoint_dir} --step-time-min 0.02"
 run=$(timeout "$short_limit" "$bin/trainctl" submit examples/char-gpt/experiment.yaml \
-    --set "cluster=$name" --set "launch.command=$command" --set "progress.total_steps=$steps" --set recovery.standby=on)
+    --set "cluster=$name" --set "launch.command=$command" --set "progress.total_steps=$steps")
 end
 
 begin "training $run: 4 ranks on 2 nodes, and at step $kill_at rank $victim is killed"
