@@ -246,13 +246,13 @@ class NodesLost(InPlaceCase):
             self.check_mended(run)
             self.assertEqual(run.events("generation_started")[1]["nodes"], [name for name in nodes if name != node])
             self.assertEqual({entry["rank"] for entry in run.entries() if entry["generation"] == 2}, {0, 1})
-        with self.subTest("a preempted job saves and its standby goes on"):
+        with self.subTest("a preempted job is not restarted in place: its standby goes on"):
             run = begun[self.preempt].result()
             run.wait_end()
             self.check_lineage(run)
             outcome = run.attempt_record(1, "outcome.json")
             self.assertEqual((outcome["kind"], outcome["generations"]), ("terminated", 1))
-            self.assertEqual(lineage.resumes(run.lineage), [(1, 1, 0), (2, 1, outcome["last_step"])])
+            self.assertEqual(lineage.resumes(run.lineage), [(1, 1, 0), (2, 1, outcome["checkpoint_step"])])
             self.check_nothing_left(run)
 
     def spare(self):
@@ -264,8 +264,7 @@ class NodesLost(InPlaceCase):
         return run, *self.lose_node(run)
 
     def preempt(self):
-        # Slurm sends TERM to the ranks as well.
-        run = self.alone("ip-urged", "--ignore-term", every=1000, resources__partition="preemptible")
+        run = self.alone("ip-urged", resources__partition="preemptible")
         run.wait_step(12)
         run.wait_standby()
         node = self.sandbox.slurm("squeue", "-h", "-j", str(run.job()), "-o", "%B").strip()
