@@ -187,7 +187,7 @@ private:
             return cannot_train("the checkpoints can't be listed: " + choice.error().text());
         note_refused(*choice);
         HeadPlan plan{paths_, no_, job_, run_.experiment, run_.info, run_.secrets, *nodes, tools_, choice->newest, time_left(), "",
-                      beating.checked};
+                      showed_steps(), beating.checked};
         Outcome outcome = run_head(plan, head_hooks(hooks, *dir, choice->newest));
         // What was saved since the head's last look counts as progress.
         if (const auto newest = newest_by_sizes(*dir)) {
@@ -195,6 +195,11 @@ private:
             outcome.checkpoint_step = newest->step;
         }
         return outcome;
+    }
+
+    bool showed_steps() {
+        const auto run = look_at_run(files_, paths_);
+        return run && std::any_of(run->attempts.begin(), run->attempts.end(), [](const auto &attempt) { return attempt.progress && attempt.progress->step; });
     }
 
     void note_refused(const CheckpointChoice &choice) {

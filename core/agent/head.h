@@ -35,6 +35,7 @@ struct HeadPlan {
     std::optional<CheckpointSeen> resume_from;
     std::optional<std::chrono::seconds> time_left; // to the job's time limit, when run_head is called
     std::string agent_program;        // what srun starts; empty: this very program
+    bool expects_steps = false;       // an earlier attempt of the run showed some
     std::optional<Instant> lease_from; // the START of the last check that the attempt is ours; nothing: now
 };
 

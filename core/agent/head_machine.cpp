@@ -97,7 +97,9 @@ void HeadMachine::enter(HeadPhase phase, Instant now, Instant deadline) {
 }
 
 std::optional<Instant> HeadMachine::stall_at() const {
-    return phase_ == HeadPhase::training && !now_.evidence_by ? stall_.deadline() : std::nullopt;
+    // A training that is done takes its time for what comes last: an export, an upload.
+    const bool ends = done_training() || !now_.exits.empty();
+    return phase_ == HeadPhase::training && !now_.evidence_by && !ends ? stall_.deadline() : std::nullopt;
 }
 
 void HeadMachine::take(const HeadInput &input, Instant now, Actions &out) {

@@ -30,6 +30,8 @@ NodeConfig node_config(const HeadPlan &plan) {
     out.run = plan.paths.run.value;
     out.attempt = plan.attempt.value;
     out.job = to_string(plan.job);
+    out.scancel = plan.tools.scancel;
+    out.slurm_conf = plan.tools.slurm_conf;
     out.run_dir = plan.paths.dir();
     out.work_dir = plan.paths.file("work");
     out.logs_dir = plan.paths.attempt_file(plan.attempt, "logs");
@@ -71,7 +73,7 @@ HeadConfig head_config(const HeadPlan &plan, Instant now) {
         config.limit = now + *plan.time_left;
     if (auto stall = stall_setting(experiment.health))
         config.stall = *stall;
-    config.stall.expects_steps = !experiment.progress.patterns.empty();
+    config.stall.expects_steps = plan.expects_steps || !experiment.progress.patterns.empty();
     return config;
 }
 

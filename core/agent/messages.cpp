@@ -23,7 +23,7 @@ NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(RankExit, rank, local_rank, node, exit_code, 
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Report, sequence, agent, setup, setup_text, bad_node, address, free_port, generation, exits,
                                    dead_generation, doubtful_generation, term, step, loss, rate, activity, evidence_generation,
                                    evidence, note)
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(NodeConfig, run, attempt, job, run_dir, work_dir, logs_dir, checkpoint_dir, setup, patterns, chip,
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(NodeConfig, run, attempt, job, scancel, slurm_conf, run_dir, work_dir, logs_dir, checkpoint_dir, setup, patterns, chip,
                                    chips_per_node, ranks_per_node, heartbeat_ms, lease_ms, leave_ms, preflight, check,
                                    min_free_mib, memory_mib, clock_ms)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(StartSpec, generation, nodes, node_rank, ranks_per_node, master_addr, master_port, command, environment)

@@ -43,6 +43,7 @@ struct NodeConfig {
     std::string run;
     int attempt = 0;
     std::string job;
+    std::string scancel, slurm_conf; // absolute, for an agent whose head is gone; conf empty: the default one
     std::string run_dir, work_dir, logs_dir, checkpoint_dir;
     std::string setup;
     std::vector<std::string> patterns;

@@ -1,10 +1,13 @@
 #include "agent/node.h"
 
+#include "agent/abandon.h"
 #include "agent/evidence.h"
 #include "agent/lease.h"
 #include "agent/node_connection.h"
 #include "agent/node_generation.h"
 #include "agent/node_preparation.h"
+#include "agent/spawn.h"
+#include "agent/worker.h"
 #include "base/files.h"
 #include "base/hash.h"
 #include "base/text.h"
@@ -25,6 +28,7 @@ using namespace std::chrono_literals;
 
 constexpr Duration find_head_limit = 5min;        // srun starts us after the head listens; NFS may hide head.json for 60 s
 constexpr Duration progress_pause = 500ms;        // at most two reports a second for progress
+constexpr Duration file_system_limit = 20s;       // for looking whether the head is gone, and for scancel
 constexpr Duration bye_limit = 8s, look_again = 20ms;
 constexpr std::size_t most_reports_remembered = 64;
 constexpr std::size_t last_lines_budget = 128u << 10; // of one report; escaped it may be six times that
@@ -81,10 +85,7 @@ private:
                 log("nothing heard of the head for too long: killing the ranks");
                 generation_->kill();
             }
-            if (now() - *lease_.end() > std::chrono::milliseconds{config_ ? config_->leave_ms : 0}) {
-                log("still nothing heard of the head: leaving");
-                end(1);
-            }
+            look_for_head();
         } else if (!lease_.granted() && now() - started_ > find_head_limit) {
             std::fprintf(stderr, "trainctl-agent: %s: no head found within 5 minutes\n", plan_.node.c_str());
             end(1);
@@ -97,6 +98,46 @@ private:
         loop_.after(wait, [this] { tick(); });
     }
 
+    // Its beat tells whether it is gone or we are cut off: looked at when its lease on us ends, and again a lease later.
+    void look_for_head() {
+        const auto look = [this](const auto &then) {
+            worker_.add([this, then, dir = plan_.attempt_dir, node = plan_.node] {
+                const auto beat = look_at_beat(dir, node);
+                loop_.post([this, then, beat] { then(beat); });
+            });
+        };
+        if (!std::exchange(looked_first_, true)) {
+            silent_since_ = now();
+            look([this](const auto &beat) { beat_ = beat; });
+        }
+        const Duration silence = now() - silent_since_;
+        if (silence > leave_limit() && !std::exchange(looked_again_, true))
+            look([this](const auto &beat) { beat && beat_ == beat ? abandon() : leave_cut_off(); });
+        if (silence > leave_limit() + file_system_limit)
+            leave_cut_off();
+    }
+
+    void leave_cut_off() {
+        log("nothing heard of the head, which may live: leaving");
+        end(1);
+    }
+
+    void abandon() {
+        const auto why = fmt::format("the head is gone: no beat of it for {:.0f} s", std::chrono::duration<double>(now() - silent_since_).count());
+        worker_.add([this, why, dir = plan_.attempt_dir, node = plan_.node] {
+            auto noted = note_abandoned(dir, node, why);
+            loop_.post([this, why, noted] {
+                log(why + (noted ? "; the job is cancelled" : "; the job is left: " + noted.error().text()));
+                SpawnSpec cancel{{config_->scancel, config_->job}, own_environment()};
+                if (!config_->slurm_conf.empty())
+                    cancel.environment["SLURM_CONF"] = config_->slurm_conf;
+                if (const auto started = noted ? spawn(cancel) : Result<pid_t>{noted.error()}; !started)
+                    end(1);
+            });
+        });
+    }
+
+    Duration leave_limit() const { return std::chrono::milliseconds{config_ ? config_->leave_ms : 0}; }
     Duration heartbeat() const { return config_ ? Duration{std::chrono::milliseconds{config_->heartbeat_ms}} : 1s; }
 
     void take(const Order &order) {
@@ -104,6 +145,7 @@ private:
             if (sequence != order.answers || order.lease_ms <= 0)
                 continue;
             lease_.renew(sent, std::chrono::milliseconds{order.lease_ms});
+            looked_first_ = looked_again_ = false;
             // As the head gave it: the guard sees for itself whether the job was suspended.
             granted_until_ = std::max(granted_until_, sent + std::chrono::milliseconds{order.lease_ms});
             if (generation_)
@@ -296,9 +338,10 @@ private:
     NodePlan plan_;
     Loop loop_;
     LogWriter logs_;
-    Instant started_, last_report_, ending_since_, granted_until_;
+    Instant started_, silent_since_, last_report_, ending_since_, granted_until_;
     JumpWatch jumps_;
     Lease lease_;
+    Worker worker_;
     EvidenceCollector evidence_;
     HeadConnection head_;
     std::optional<NodeConfig> config_;
@@ -311,9 +354,10 @@ private:
     std::string evidence_text_;
     Loop::Timer timer_ = 0;
     std::uint64_t sequence_ = 0;
+    std::optional<std::uint64_t> beat_; // when the head fell silent
     int current_ = 0, killed_ = 0, dead_ = 0, saved_ = 0, evidence_asked_ = 0, evidence_done_ = 0, reported_dead_ = 0, port_ = 0, exit_code_ = 0;
     std::size_t seen_exits_ = 0, reported_exits_ = 0;
-    bool term_ = false, ending_ = false, lease_kill_ = false;
+    bool term_ = false, ending_ = false, lease_kill_ = false, looked_first_ = false, looked_again_ = false;
 };
 
 } // namespace

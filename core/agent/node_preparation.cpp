@@ -36,7 +36,8 @@ void NodePreparation::look() {
     spec.check = config_.check;
     spec.chips_per_node = config_.chips_per_node;
     spec.chip = config_.chip;
-    spec.head_clock_ms = config_.clock_ms;
+    const auto since = std::chrono::steady_clock::now() - made_; // that clock was read
+    spec.head_clock_ms = config_.clock_ms + std::chrono::duration_cast<std::chrono::milliseconds>(since).count();
     spec.log_path = fmt::format("{}/setup/{}.log", config_.logs_dir, setting_.node);
     spec.environment = environment_;
     spec.directory = config_.work_dir;

@@ -42,6 +42,7 @@ private:
     NodeConfig config_;
     std::unique_ptr<NodePreflight> preflight_;
     std::unique_ptr<NodeSetup> setup_;
+    const Instant made_ = std::chrono::steady_clock::now();
     SetupState state_ = SetupState::none;
     std::string text_, note_;
     Environment environment_;

@@ -29,6 +29,8 @@ const char *cause_of(OutcomeKind kind) {
 bool is_standby(const AttemptView &attempt) { return !attempt.intents.empty() && attempt.intents.back().after.has_value(); }
 
 const char *cause_of_cancel(const AttemptView &attempt, const JobSighting &job, std::uint32_t own_uid) {
+    if (attempt.abandoned && attempt.owner())
+        return cause::node_lost;
     // A job that must not train cancels itself, and nobody needs a standby of an attempt that goes on.
     if (job.cancelled_by == own_uid && !attempt.owner() && (attempt.sealed() || is_standby(attempt)))
         return cause::standby_unneeded;

@@ -107,6 +107,9 @@ template <class A, class R> void fields(A &a, R &r, const Outcome *) {
     a("generations", r.generations), a("failures", r.failures);
     a("job", r.job), a("restarts", r.restarts);
 }
+template <class A, class R> void fields(A &a, R &r, const Abandoned *) {
+    a("node", r.node), a("why", r.why), a("written", r.written);
+}
 template <class A, class R> void fields(A &a, R &r, const Verdict *) {
     a("cause", r.cause), a("text", r.text), a("slurm_state", r.slurm_state), a("slurm_reason", r.slurm_reason);
     a("evidence", r.evidence), a("exclude_nodes", r.exclude_nodes), a("written", r.written), a("by", r.by);
@@ -161,6 +164,7 @@ Json to_json(const Claim &record) { return with_format(record); }
 Json to_json(const ProgressFile &record) { return with_format(record); }
 Json to_json(const RankExit &record) { return write_record(record); }
 Json to_json(const Outcome &record) { return with_format(record); }
+Json to_json(const Abandoned &record) { return with_format(record); }
 Json to_json(const Verdict &record) { return with_format(record); }
 Json to_json(const Ended &record) { return with_format(record); }
 Json to_json(const Event &record) { return write_record(record); }
@@ -187,6 +191,7 @@ template Result<JobFile> from_json_text<JobFile>(std::string_view, const std::st
 template Result<Claim> from_json_text<Claim>(std::string_view, const std::string &);
 template Result<ProgressFile> from_json_text<ProgressFile>(std::string_view, const std::string &);
 template Result<Outcome> from_json_text<Outcome>(std::string_view, const std::string &);
+template Result<Abandoned> from_json_text<Abandoned>(std::string_view, const std::string &);
 template Result<Verdict> from_json_text<Verdict>(std::string_view, const std::string &);
 template Result<Ended> from_json_text<Ended>(std::string_view, const std::string &);
 template Result<Event> from_json_text<Event>(std::string_view, const std::string &);

@@ -131,6 +131,13 @@ struct Outcome {
     int restarts = 0;
 };
 
+// attempts/NNN/abandoned.json: an agent cancels the job because its head is gone; no user did.
+struct Abandoned {
+    std::string node;             // the agent's
+    std::string why;
+    std::int64_t written = 0;
+};
+
 // attempts/NNN/verdict.json: why the attempt ended, by its successor or the reconciler; written once.
 struct Verdict {
     std::string cause;            // "finished", "rank failed", "cancelled by user", "time limit", "launch failure", ...
@@ -168,6 +175,7 @@ Json to_json(const Claim &);
 Json to_json(const ProgressFile &);
 Json to_json(const RankExit &);
 Json to_json(const Outcome &);
+Json to_json(const Abandoned &);
 Json to_json(const Verdict &);
 Json to_json(const Ended &);
 Json to_json(const Event &);

@@ -116,7 +116,8 @@ Result<AttemptView> look_at_attempt(Files &files, const RunPaths &paths, Attempt
     for (const auto &result : {read_into(files, join_path(folder, "job.json"), view.job, view.problems),
                         read_progress(files, join_path(folder, "progress.json"), view),
                         read_into(files, join_path(folder, "outcome.json"), view.outcome, view.problems),
-                        read_into(files, join_path(folder, "verdict.json"), view.verdict, view.problems)})
+                        read_into(files, join_path(folder, "verdict.json"), view.verdict, view.problems),
+                        read_into(files, join_path(folder, "abandoned.json"), view.abandoned, view.problems)})
         if (!result)
             return result.error();
     // A job that a site requeued after its outcome trains again: what its earlier start wrote says nothing about now.

@@ -76,6 +76,37 @@ TEST_CASE("flow: a node that is lost gives way to a spare, which is set up alrea
     CHECK(it.work("node.2") == "n2\n");
 }
 
+TEST_CASE("flow: a head that is gone for good has its job ended by an agent; one that beats has not") {
+    for (const bool beats : {false, true}) {
+        CAPTURE(beats);
+        Attempt it{staying + "sleep 2014"};
+        it.plan.experiment.recovery.lease = 4s;
+        it.plan.tools.scancel = it.dir / "scancel";
+        std::ofstream{it.dir / "scancel"} << "#!/bin/sh\necho \"$@\" >> \"$STATE/cancelled\"\n";
+        ::chmod(it.plan.tools.scancel.c_str(), 0700);
+        const auto beat = it.plan.paths.attempt_file({1}, "progress.json");
+        std::ofstream{beat} << "1";
+        it.start();
+        REQUIRE(eventually([&] { return it.all_up(); }));
+        ::kill(it.head, SIGKILL);
+        ::waitpid(it.head, nullptr, 0);
+        it.head = -1;
+        const auto agents_left = [&] { return ::kill(it.agent("n1"), 0) == 0 || ::kill(it.agent("n2"), 0) == 0; };
+        int count = 1;
+        CHECK(eventually([&] {
+            if (beats)
+                std::ofstream{beat} << ++count;
+            return beats ? !agents_left() : slurp(it.dir / "cancelled").find("77\n") != std::string::npos;
+        }));
+        const auto noted = slurp(it.plan.paths.attempt_file({1}, "abandoned.json"));
+        CHECK((noted.find("the head is gone") != std::string::npos) == !beats);
+        CHECK(eventually([&] { return it.marked().empty(); }));
+        if (!beats) // its scancel would end the agents
+            for (const char *node : {"n1", "n2"})
+                ::kill(it.agent(node), SIGKILL);
+    }
+}
+
 TEST_CASE("flow: a hang is seen, its evidence kept, and the training restarted") {
     Attempt it{staying + "[ $TRAINCTL_GENERATION = 2 ] && exit 0; echo '{\"step\": 5}' >> $TRAINCTL_PROGRESS; sleep 2013"};
     it.plan.experiment.recovery.in_place = InPlace::on;

@@ -66,6 +66,16 @@ TEST_CASE("judge: the head's facts decide where it had them") {
     }
 }
 
+TEST_CASE("judge: a job that an agent cancelled because its head was gone was cancelled by no user") {
+    auto cancelled = ended("CANCELLED");
+    cancelled.cancelled_by = me;
+    auto attempt = Attempt{}.claimed().view;
+    CHECK(judge(attempt, cancelled, me).cause == cause::cancelled_by_user);
+    attempt.abandoned = Abandoned{"n2", "the head is gone", 0};
+    CHECK(judge(attempt, cancelled, me).cause == cause::node_lost);
+    CHECK(judge(attempt, ended("TIMEOUT"), me).cause == cause::time_limit);
+}
+
 TEST_CASE("judge: Slurm's final word decides where the head could not know") {
     struct Row { const char *name; AttemptView attempt; std::optional<JobSighting> job; const char *why; };
     const auto claimed = Attempt{}.claimed(), terminated = Attempt{}.claimed().outcome(OutcomeKind::terminated);

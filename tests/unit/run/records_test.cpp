@@ -72,6 +72,7 @@ TEST_CASE("records: every field comes back") {
     progress.last_failure = "generation 1: rank 3 failed";
     round_trip(progress);
     round_trip(some_outcome(OutcomeKind::lease_lost));
+    round_trip(Abandoned{"n2", "the head is gone", 1'800'000'000});
     round_trip(Verdict{"rank failed", "text", "FAILED", "NonZeroExitCode", "sacct", {"n1"}, 1'800'000'000, "job 13"});
     round_trip(Ended{EndKind::stopped, "why", AttemptNo{3}, 1'800'000'000});
     round_trip(Event{"head-12", 5, 2, 3, 1'800'000'000'123, "claimed", Json{{"job", 12}}});
