@@ -6,6 +6,7 @@
 #include "agent/preflight.h"
 #include "agent/rank_task.h"
 #include "desk/desk.h"
+#include "note.h"
 
 #include <cstdio>
 #include <string_view>
@@ -40,7 +41,10 @@ struct Subcommand {
 
 constexpr Subcommand subcommands[] = {
     {"run", [](const Arguments &arguments) -> int { attempt_main(arguments); }},
-    {"desk", [](const Arguments &) { return desk_main(); }},
+    {"desk", [](const Arguments &) {
+         open_standard_files();
+         return desk_main();
+     }},
     {"node", [](const Arguments &arguments) { return node_main(arguments); }},
     {"preflight", preflight_main},
     {"task", rank_task_main},

@@ -38,12 +38,17 @@ public:
     }
 
     std::optional<Json> answer;
+    bool no_root = false;
     std::optional<std::string> missing_arch; // the agent is not there, for this architecture
 
 private:
     bool take_line(const std::string &line) {
         if (const auto at = line.find(desk_missing_mark); at != std::string::npos) {
             missing_arch = std::string{trim(std::string_view{line}.substr(at + desk_missing_mark.size()))};
+            return true;
+        }
+        if (line.find(desk_no_root_mark) != std::string::npos) {
+            no_root = true;
             return true;
         }
         const auto at = line.find(desk_mark);
@@ -74,6 +79,12 @@ Error desk_error(const Json &error, const std::string &where) {
     return out;
 }
 
+// What a submit wanted is there for certain: in "starting" and "unknown" it may still be on its way.
+bool has_job_or_end(const Json &answer) {
+    const auto state = answer.value("state", "");
+    return state == "pending" || state == "running" || state == "finished" || state == "failed" || state == "stopped";
+}
+
 } // namespace
 
 bool interrupted() { return interrupt_seen; }
@@ -97,7 +108,7 @@ Result<ClusterLink> ClusterLink::open(const std::string &cluster) {
     if (profile->via == Via::ssh)
         transport = std::make_unique<SshTransport>(SshOptions{.host = profile->host, .config_path = profile->ssh_config, .interrupted = interrupted});
     else
-        transport = std::make_unique<LocalTransport>();
+        transport = std::make_unique<LocalTransport>(Environment{}, interrupted);
     ClusterLink link{std::move(*profile), std::move(transport)};
     auto agent = find_agent();
     if (!agent)
@@ -107,37 +118,46 @@ Result<ClusterLink> ClusterLink::open(const std::string &cluster) {
     return link;
 }
 
-Result<ClusterLink> ClusterLink::of_run(const std::string &run, const std::string &cluster) {
+Result<ClusterLink> ClusterLink::of_run(std::string &run, const std::string &cluster) {
     if (!cluster.empty())
         return open(cluster);
     const auto known = cached_run(run);
-    return open(known ? known->cluster : "");
+    if (!known)
+        return known.error();
+    if (*known)
+        run = (*known)->run;
+    return open(*known ? (*known)->cluster : "");
 }
 
 std::string ClusterLink::where() const {
     return profile_.name.empty() ? "this machine" : fmt::format("{} ({})", profile_.name, transport_->name());
 }
 
-std::string ClusterLink::desk_line() const {
+// Only a submit makes a run root; the others say that there is none.
+std::string ClusterLink::desk_line(bool new_root) const {
     std::string line;
     for (const auto &[name, value] : profile_.environment)
         line += "export " + name + "=" + shell_quote(value) + "; ";
     const auto agent = join_path(profile_.root, "bin/trainctl-agent-" + agent_hash_.substr(0, agent_hash_digits));
-    return line + fmt::format("a={}-$(uname -m); if test -x \"$a\"; then exec \"$a\" desk; else echo {} \"$(uname -m)\"; fi", shell_path(agent),
-                              shell_quote(desk_missing_mark));
+    const auto no_root = new_root ? "" : fmt::format("elif ! test -d {}; then echo {}; ", shell_path(profile_.root), shell_quote(desk_no_root_mark));
+    return line + fmt::format("a={}-$(uname -m); if test -x \"$a\"; then exec \"$a\" desk; {}else echo {} \"$(uname -m)\"; fi", shell_path(agent),
+                              no_root, shell_quote(desk_missing_mark));
 }
 
 Result<Json> ClusterLink::call(Json request, const std::function<bool(const Json &)> &on_message, Duration deadline) {
     request["format"] = desk_format;
     request["root"] = profile_.root;
     request["cluster"] = profile_.name;
+    const auto verb = request.value("verb", "");
     for (int round = 0; round < 2; ++round) {
         DeskReader reader{on_message};
-        RemoteCommand command{desk_line(), dump_json(request) + "\n", {}, {}, deadline};
+        RemoteCommand command{desk_line(verb == "submit"), dump_json(request) + "\n", {}, {}, deadline};
         command.on_output = [&reader](std::string_view piece) { return !interrupted() && reader.take(piece); };
         auto result = transport_->run(command);
         if (!result)
             return interrupted() ? Error{ErrorKind::interrupted, "interrupted", "", ""} : result.error();
+        if (reader.no_root)
+            return Error{ErrorKind::not_found, "there is no run root", profile_.root + " on " + where(), "the first submit makes it; or see `root` in the cluster's profile"};
         if (reader.missing_arch) {
             if (auto sent = send_agent(*reader.missing_arch); !sent)
                 return sent.error();
@@ -148,6 +168,8 @@ Result<Json> ClusterLink::call(Json request, const std::function<bool(const Json
                                                              trim(result->err)), where(), "is the run root on a file system that allows programs to run?"};
         if (reader.answer->contains("error"))
             return desk_error((*reader.answer)["error"], where());
+        if (verb != "submit" && has_job_or_end(*reader.answer))
+            saw_run(reader.answer->value("run", ""));
         return *reader.answer;
     }
     return Error{ErrorKind::io, "trainctl-agent was sent and is not there", where(), "is the run root on a file system that allows programs to run (no `noexec`)?"};

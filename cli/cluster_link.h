@@ -17,8 +17,9 @@ class ClusterLink {
 public:
     // The profile by its name; "" is the default (see find_profile). Connects at the first call.
     static Result<ClusterLink> open(const std::string &cluster);
-    // The cluster of a run, by what this machine remembers of its submit, or by --cluster.
-    static Result<ClusterLink> of_run(const std::string &run, const std::string &cluster);
+    // The cluster of a run, by what this machine remembers of its submit, or by --cluster. `run` may be the beginning of
+    // an id that is remembered here; it is made whole.
+    static Result<ClusterLink> of_run(std::string &run, const std::string &cluster);
 
     // One request to the desk: {"verb": "status", ...}; "root" is added. The answer is an object with "format".
     // The desk's own errors come back as Error. `on_message`, where set, gets messages before the answer
@@ -34,7 +35,7 @@ public:
 private:
     ClusterLink(Profile profile, std::unique_ptr<Transport> transport);
     Result<void> send_agent(const std::string &arch);
-    std::string desk_line() const;
+    std::string desk_line(bool new_root) const;
 
     Profile profile_;
     std::unique_ptr<Transport> transport_;

@@ -1,5 +1,7 @@
 #include "command.h"
 
+#include "note.h"
+
 #include <cerrno>
 #include <csignal>
 #include <fmt/format.h>
@@ -9,7 +11,7 @@ namespace trainctl {
 
 int report_error(const Error &error) {
     std::fflush(stdout);
-    fmt::print(stderr, "trainctl: error: {}\n", error.text());
+    note("trainctl: error: {}\n", error.text());
     switch (error.kind) {
     case ErrorKind::invalid:
         return exit_usage;
@@ -38,7 +40,7 @@ void print(std::string_view text) {
         if (n < 0 && errno == EPIPE)
             ::_exit(128 + SIGPIPE);
         if (n < 0) {
-            fmt::print(stderr, "trainctl: error: {}\n", errno_error(errno, "cannot write the result", "stdout").text());
+            note("trainctl: error: {}\n", errno_error(errno, "cannot write the result", "stdout").text());
             ::_exit(exit_failed);
         }
         text.remove_prefix(static_cast<std::size_t>(n));

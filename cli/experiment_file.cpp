@@ -5,6 +5,7 @@
 #include "base/text.h"
 #include "cluster/chips.h"
 #include "command.h"
+#include "note.h"
 #include "experiment/parse.h"
 #include "script/render.h"
 
@@ -182,10 +183,10 @@ CheckedExperiment check_experiment(const ExperimentRequest &request) {
 
 void print_problems(const CheckedExperiment &checked) {
     for (const auto &problem : checked.problems)
-        fmt::print(stderr, "{}\n", problem.text());
+        note("{}\n", problem.text());
     for (auto warning : checked.warnings) {
         warning.message = "warning: " + warning.message;
-        fmt::print(stderr, "{}\n", warning.text());
+        note("{}\n", warning.text());
     }
 }
 

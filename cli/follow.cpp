@@ -2,6 +2,7 @@
 
 #include "base/text.h"
 #include "command.h"
+#include "note.h"
 #include "report/terminal_text.h"
 
 #include <chrono>
@@ -60,7 +61,7 @@ void say_state(const Json &status) {
         line += fmt::format(", attempt {}", trained->value("no", 0));
     if (before != nullptr && !(*before)["verdict"].is_null() && status.value("state", "") == "running")
         line += fmt::format("; attempt {} ended: {}", before->value("no", 0), (*before)["verdict"].value("text", ""));
-    fmt::print(stderr, "{}\n", clean(line));
+    note("{}\n", clean(line));
 }
 
 // Waits between two tries of a broken link; false when the user interrupts.
@@ -70,6 +71,11 @@ bool pause(int tries) {
     while (std::chrono::steady_clock::now() < end && !interrupted())
         SystemClock{}.sleep_for(100ms); // short: an interrupt is seen soon
     return !interrupted();
+}
+
+int say_that_it_goes_on(const std::string &run) {
+    note("{0} goes on; trainctl status {0} shows it, trainctl cancel {0} ends it\n", run);
+    return exit_interrupted;
 }
 
 } // namespace
@@ -96,9 +102,11 @@ int follow_run(ClusterLink &link, const FollowRequest &request) {
             call,
             [&](const Json &message) {
                 failures = 0;
-                if (request.json)
-                    print(dump_json(message) + "\n");
-                else if (message.contains("log"))
+                if (request.json) {
+                    Json line = message;
+                    line["format"] = 1;
+                    print(dump_json(line) + "\n");
+                } else if (message.contains("log"))
                     printer.print(message["log"]);
                 else if (message.contains("status") && request.follow)
                     say_state(message["status"]);
@@ -108,11 +116,13 @@ int follow_run(ClusterLink &link, const FollowRequest &request) {
         if (status)
             return request.follow ? exit_code_of(*status) : exit_ok;
         const bool link_lost = status.error().kind == ErrorKind::unreachable || status.error().kind == ErrorKind::timeout;
-        if (!request.follow || !link_lost || ++failures > most_reconnects)
-            return report_cluster_error(status.error());
-        fmt::print(stderr, "trainctl: {}; trying again\n", status.error().message);
+        if (!request.follow || !link_lost || ++failures > most_reconnects) {
+            const int code = report_cluster_error(status.error());
+            return code == exit_interrupted ? say_that_it_goes_on(request.run) : code;
+        }
+        note("trainctl: {}; trying again\n", status.error().message);
         if (!pause(failures))
-            return exit_interrupted;
+            return say_that_it_goes_on(request.run);
     }
 }
 

@@ -4,8 +4,6 @@
 #include "follow.h"
 #include "run_cache.h"
 
-#include <fmt/format.h>
-
 namespace trainctl {
 
 void add_run_argument(CLI::App &command, RunArgument &argument) {
@@ -17,10 +15,8 @@ int with_run(const RunArgument &argument, const std::function<int(ClusterLink &,
     std::string run = argument.run;
     if (run.empty()) {
         const auto newest = newest_run();
-        if (!newest) {
-            fmt::print(stderr, "trainctl: error: no run was submitted from this machine\nhint: name one: trainctl list --cluster NAME shows them\n");
-            return exit_usage;
-        }
+        if (!newest)
+            return report_error({ErrorKind::invalid, "no run was submitted from this machine", "", "name one: trainctl list --cluster NAME shows them"});
         run = *newest;
     }
     auto link = ClusterLink::of_run(run, argument.cluster);

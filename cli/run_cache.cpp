@@ -1,8 +1,10 @@
 #include "cli_paths.h"
+#include "note.h"
 #include "run_cache.h"
 
 #include "base/files.h"
 #include "base/json.h"
+#include "base/text.h"
 
 #include <algorithm>
 #include <chrono>
@@ -33,40 +35,57 @@ std::optional<std::string> read(const std::string &path) {
     return content ? *content : std::nullopt;
 }
 
+std::optional<CachedRun> read_run(const std::string &name) {
+    const auto content = read(join_path(runs_folder(), name));
+    const auto json = content ? parse_json(*content, name) : Result<Json>{Error{}};
+    if (!json || !json->is_object())
+        return std::nullopt;
+    return CachedRun{json->value("run", ""), json->value("cluster", ""), json->value("answered", true), json->value("submitted", "")};
+}
+
 } // namespace
 
 Result<void> remember_run(const CachedRun &run) {
-    const Json record{{"format", 1}, {"run", run.run}, {"cluster", run.cluster}, {"submitted", stamp()}};
+    const Json record{{"format", 1}, {"run", run.run}, {"cluster", run.cluster}, {"answered", run.answered},
+                      {"submitted", run.submitted.empty() ? stamp() : run.submitted}};
     return write_in_new_folder(join_path(runs_folder(), run.run + ".json"), dump_json(record) + "\n");
 }
 
-std::optional<CachedRun> cached_run(const std::string &run) {
-    const auto content = read(join_path(runs_folder(), run + ".json"));
-    if (!content)
-        return std::nullopt;
-    const auto json = parse_json(*content, run);
-    if (!json || !json->is_object())
-        return std::nullopt;
-    return CachedRun{json->value("run", run), json->value("cluster", "")};
+Result<std::optional<CachedRun>> cached_run(const std::string &wanted) {
+    if (auto exact = read_run(wanted + ".json"))
+        return exact;
+    std::vector<std::string> meant;
+    const auto names = PosixFiles{}.list(runs_folder());
+    for (const auto &name : names ? *names : std::vector<std::string>{})
+        if (!wanted.empty() && starts_with(name, wanted) && ends_with(name, ".json"))
+            meant.push_back(name.substr(0, name.size() - 5));
+    if (meant.empty())
+        return std::optional<CachedRun>{};
+    if (meant.size() == 1)
+        return read_run(meant.front() + ".json");
+    std::sort(meant.begin(), meant.end());
+    return Error{ErrorKind::invalid, fmt::format("{} runs begin with '{}': {}", meant.size(), wanted, join(meant, ", ")), "", "write more of the id"};
 }
 
 std::optional<std::string> newest_run() {
-    std::optional<std::string> newest;
-    std::string newest_stamp;
-    auto names = PosixFiles{}.list(runs_folder());
-    if (!names)
-        return std::nullopt;
-    for (const auto &name : *names) {
-        const auto content = read(join_path(runs_folder(), name));
-        const auto json = content ? parse_json(*content, name) : Result<Json>{Error{}};
-        if (!json || !json->is_object())
-            continue;
-        if (auto at = json->value("submitted", ""); at > newest_stamp) {
-            newest_stamp = at;
-            newest = json->value("run", "");
-        }
+    std::optional<CachedRun> newest;
+    const auto names = PosixFiles{}.list(runs_folder());
+    for (const auto &name : names ? *names : std::vector<std::string>{})
+        if (auto run = read_run(name); run && run->answered && (!newest || run->submitted > newest->submitted))
+            newest = std::move(run);
+    return newest ? std::optional{newest->run} : std::nullopt;
+}
+
+void saw_run(const std::string &run) {
+    if (auto known = read_run(run + ".json"); known && !known->answered) {
+        known->answered = true;
+        if (auto remembered = remember_run(*known); !remembered)
+            note("trainctl: warning: {}\n", remembered.error().text());
     }
-    return newest;
+    const auto keys = PosixFiles{}.list(join_path(state_folder(), "submitting"));
+    for (const auto &key : keys ? *keys : std::vector<std::string>{})
+        if (pending_submit(key) == run)
+            forget_submit(key);
 }
 
 std::optional<std::string> pending_submit(const std::string &key) { return read(submit_path(key)); }
@@ -77,7 +96,7 @@ Result<void> remember_submit(const std::string &key, const std::string &run) {
 
 void forget_submit(const std::string &key) {
     if (auto removed = PosixFiles{}.remove(submit_path(key)); !removed)
-        fmt::print(stderr, "trainctl: warning: {}\n", removed.error().text());
+        note("trainctl: warning: {}\n", removed.error().text());
 }
 
 } // namespace trainctl

@@ -11,14 +11,20 @@ namespace trainctl {
 
 struct CachedRun {
     std::string run, cluster;
+    bool answered = false;  // the cluster has said that it knows the run
+    std::string submitted = {}; // a stamp that sorts; empty: now
 };
 
 Result<void> remember_run(const CachedRun &run);
-std::optional<CachedRun> cached_run(const std::string &run);
+// By its id, or the beginning of it where only one begins so. Errors: invalid where several do.
+Result<std::optional<CachedRun>> cached_run(const std::string &wanted);
+// Of those that a cluster knows.
 std::optional<std::string> newest_run();
+// The cluster has shown the run to its user: it is there, and a later submit of the same is another run.
+void saw_run(const std::string &run);
 
 // A submit that has not been answered yet, by what is being submitted: a second `submit` of the same goes on with
-// the same run instead of making another one. Empty `run` in forget: nothing to do.
+// the same run instead of making another one.
 std::optional<std::string> pending_submit(const std::string &key);
 Result<void> remember_submit(const std::string &key, const std::string &run);
 void forget_submit(const std::string &key);

@@ -9,8 +9,10 @@ namespace trainctl {
 
 ReportStyle stdout_style() {
     ReportStyle style;
-    if (::isatty(STDOUT_FILENO) == 0)
+    if (::isatty(STDOUT_FILENO) == 0) {
+        style.width = 0; // whoever reads it there wants whole paths
         return style;
+    }
     style.color = own_variable("NO_COLOR").empty() && own_variable("TERM", "dumb") != "dumb";
     winsize size{};
     if (::ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0)

@@ -5,7 +5,8 @@
 
 namespace trainctl {
 
-// Colours on a terminal without NO_COLOR (no-color.org) and TERM=dumb only; its width, else 80.
+// Colours on a terminal without NO_COLOR (no-color.org) and TERM=dumb only; its width, else 80; no limit where stdout
+// is no terminal.
 ReportStyle stdout_style();
 
 } // namespace trainctl

@@ -1,5 +1,6 @@
 // trainctl: reads the command line, runs one command.
 #include "commands.h"
+#include "note.h"
 
 #include "base/text.h"
 
@@ -39,7 +40,7 @@ int unknown_command(const CLI::App &top, int argc, char **argv) {
         }
         if (next == nullptr) {
             const std::string meant = did_you_mean(word, names);
-            fmt::print(stderr, "{}: error: there is no command '{}'{}\nhint: one of {}\n", spelled, word,
+            note("{}: error: there is no command '{}'{}\nhint: one of {}\n", spelled, word,
                        meant.empty() ? "" : "; did you mean '" + meant + "'?", join(names, ", "));
             return exit_usage;
         }
@@ -58,7 +59,7 @@ int run(int argc, char **argv) {
     for (const auto add : commands)
         add(app, invocation);
     if (argc < 2) {
-        fmt::print(stderr, "{}", app.help());
+        note("{}", app.help());
         return exit_usage;
     }
     if (const int code = unknown_command(app, argc, argv); code != 0)
@@ -69,7 +70,7 @@ int run(int argc, char **argv) {
         return app.exit(asked) == 0 ? exit_ok : exit_failed;
     } catch (const CLI::ParseError &wrong) {
         const auto chosen = app.get_subcommands();
-        fmt::print(stderr, "trainctl: error: {}\nhint: trainctl {}--help\n", wrong.what(),
+        note("trainctl: error: {}\nhint: trainctl {}--help\n", wrong.what(),
                    chosen.empty() ? "" : chosen.front()->get_name() + " ");
         return exit_usage;
     }
@@ -82,13 +83,14 @@ int run(int argc, char **argv) {
 } // namespace trainctl
 
 int main(int argc, char **argv) {
+    trainctl::open_standard_files();
     // A lost connection is an error to report, not a signal to die of; see print() for stdout.
     std::signal(SIGPIPE, SIG_IGN);
     try {
         const int code = trainctl::run(argc, argv);
         return std::fflush(stdout) == 0 ? code : code == 0 ? trainctl::exit_failed : code;
     } catch (const std::exception &problem) {
-        fmt::print(stderr, "trainctl: error: {}\n", problem.what());
+        trainctl::note("trainctl: error: {}\n", problem.what());
         return trainctl::exit_failed;
     }
 }

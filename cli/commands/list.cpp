@@ -1,6 +1,7 @@
 // trainctl list: the runs of a cluster.
 #include "cluster_link.h"
 #include "command.h"
+#include "follow.h"
 #include "terminal.h"
 
 #include "base/json.h"
@@ -20,10 +21,10 @@ struct Options {
 int list(const Options &options) {
     auto link = ClusterLink::open(options.cluster);
     if (!link)
-        return report_error(link.error());
+        return report_cluster_error(link.error());
     const auto answer = link->call({{"verb", "list"}});
     if (!answer)
-        return report_error(answer.error());
+        return report_cluster_error(answer.error());
     print(options.json ? dump_json(*answer, 2) + "\n" : list_text(*answer, stdout_style()));
     return exit_ok;
 }

@@ -2,6 +2,7 @@
 #include "agent_file.h"
 #include "command.h"
 #include "experiment_file.h"
+#include "note.h"
 
 #include "base/files.h"
 #include "base/process.h"
@@ -30,7 +31,7 @@ std::string absolute_root(const Profile &profile) {
             continue;
         const bool here = profile.via == Via::local;
         if (!here)
-            fmt::print(stderr, "trainctl: note: /HOME stands for your home folder on {}; the rest is as it would be submitted\n", profile.host);
+            note("trainctl: note: /HOME stands for your home folder on {}; the rest is as it would be submitted\n", profile.host);
         return (here ? own_variable("HOME", "/") : "/HOME") + root.substr(home.size());
     }
     return root;

@@ -2,6 +2,7 @@
 #include "command.h"
 #include "experiment_file.h"
 #include "follow.h"
+#include "note.h"
 #include "run_argument.h"
 
 #include "experiment/parse.h"
@@ -27,7 +28,7 @@ int changed_experiment(ClusterLink &link, const std::string &run, const ResumeOp
     if (!status)
         return report_cluster_error(status.error());
     if ((*status)["ended"].is_null()) {
-        fmt::print(stderr, "trainctl: error: {} has not ended: a living run can't be changed\nhint: trainctl stop {} first\n", run, run);
+        note("trainctl: error: {} has not ended: a living run can't be changed\nhint: trainctl stop {} first\n", run, run);
         return exit_failed;
     }
     ExperimentRequest request;

@@ -1,5 +1,6 @@
 // trainctl sandbox: a private Slurm cluster with an sshd on this machine.
 #include "command.h"
+#include "note.h"
 
 #include "base/files.h"
 #include "base/text.h"
@@ -75,7 +76,7 @@ int up(const Options &options) {
     request.state = options.folder();
     request.profiles = profiles_path();
     request.progress = [](const std::string &what, const std::string &how, Duration took) {
-        fmt::print(stderr, "  {:<11} {:<20} {:>8}\n", what, how, seconds(took));
+        note("  {:<11} {:<20} {:>8}\n", what, how, seconds(took));
     };
     const auto report = sandbox_up(request);
     if (!report)
@@ -143,7 +144,7 @@ int status(const Options &options) {
                         layout.state);
     print(text + site_lines(sandbox.config));
     if (!sandbox.up())
-        fmt::print(stderr, "hint: trainctl sandbox up{} starts what is missing\n", same_options(options));
+        note("hint: trainctl sandbox up{} starts what is missing\n", same_options(options));
     return sandbox.up() ? exit_ok : exit_failed;
 }
 

@@ -1,7 +1,7 @@
 // trainctl status: what a run does now, and why it ended.
-#include "cluster_link.h"
 #include "command.h"
-#include "run_cache.h"
+#include "follow.h"
+#include "run_argument.h"
 #include "terminal.h"
 
 #include "base/json.h"
@@ -14,23 +14,19 @@ namespace trainctl {
 namespace {
 
 struct Options {
-    std::string run, cluster;
+    RunArgument run;
     bool json = false, no_act = false;
 };
 
 int status(const Options &options) {
-    const auto run = options.run.empty() ? newest_run() : options.run;
-    if (!run)
-        return report_error({ErrorKind::invalid, "no run was submitted from this machine", "", "trainctl list shows the runs of a cluster; name one"});
-    auto link = ClusterLink::of_run(*run, options.cluster);
-    if (!link)
-        return report_error(link.error());
-    const auto answer = link->call({{"verb", "status"}, {"run", *run}, {"act", !options.no_act}});
-    if (!answer)
-        return report_error(answer.error());
-    print(options.json ? dump_json(*answer, 2) + "\n" : status_text(*answer, stdout_style()));
-    const auto state = answer->is_object() && answer->contains("state") ? (*answer)["state"] : Json{};
-    return state == "failed" ? exit_run_failed : state == "unknown" ? exit_unreachable : exit_ok;
+    return with_run(options.run, [&](ClusterLink &link, const std::string &run) -> int {
+        const auto answer = link.call({{"verb", "status"}, {"run", run}, {"act", !options.no_act}});
+        if (!answer)
+            return report_cluster_error(answer.error());
+        print(options.json ? dump_json(*answer, 2) + "\n" : status_text(*answer, stdout_style()));
+        const auto state = answer->value("state", "");
+        return state == "failed" ? exit_run_failed : state == "unknown" ? exit_unreachable : exit_ok;
+    });
 }
 
 } // namespace
@@ -38,8 +34,7 @@ int status(const Options &options) {
 void add_status(CLI::App &app, Invocation &invocation) {
     auto *command = app.add_subcommand("status", "Show what a run does now, its attempts, and why it ended");
     const auto options = std::make_shared<Options>();
-    command->add_option("RUN", options->run, "The run's id (default: the newest that this machine submitted)")->type_name("");
-    command->add_option("--cluster", options->cluster, "Where it is, if this machine did not submit it");
+    add_run_argument(*command, options->run);
     command->add_flag("--no-act", options->no_act, "Only look: do not go on with a run whose last attempt has ended");
     command->add_flag("--json", options->json, "Print JSON");
     command->footer("Where the next attempt is missing, it is submitted on the way.\n"

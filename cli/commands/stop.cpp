@@ -1,6 +1,7 @@
 // trainctl stop and trainctl cancel: end a run, with a last save or without.
 #include "command.h"
 #include "follow.h"
+#include "note.h"
 #include "run_argument.h"
 
 #include <fmt/format.h>
@@ -15,11 +16,17 @@ struct StopOptions {
     bool json = false;
 };
 
+// "stopped (cancelled by the user)", nothing twice.
+std::string end_of(const Json &status) {
+    const auto state = status.value("state", ""), why = status["ended"].value("why", "");
+    return why.empty() || why == state ? state : fmt::format("{} ({})", state, why);
+}
+
 int end_run(const StopOptions &options, const char *verb) {
     return with_run(options.run, [&](ClusterLink &link, const std::string &run) {
         auto status = link.call({{"verb", verb}, {"run", run}}, [](const Json &message) {
             if (message.contains("progress"))
-                fmt::print(stderr, "{}\n", message.value("progress", ""));
+                note("{}\n", message.value("progress", ""));
             return true;
         });
         if (!status)
@@ -28,10 +35,10 @@ int end_run(const StopOptions &options, const char *verb) {
         if (options.json)
             print(dump_json(*status, 2) + "\n");
         else if (ended)
-            print(fmt::format("{}: {} ({})\n", status->value("run", run), status->value("state", ""), (*status)["ended"].value("why", "")));
+            print(fmt::format("{}: {}\n", status->value("run", run), end_of(*status)));
         if (ended)
             return static_cast<int>(exit_ok);
-        fmt::print(stderr, "trainctl: error: {} has been told to end and is not at its end yet; nothing will start it again\n"
+        note("trainctl: error: {} has been told to end and is not at its end yet; nothing will start it again\n"
                            "hint: trainctl status {}\n", run, run);
         return static_cast<int>(exit_failed);
     });

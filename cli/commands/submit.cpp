@@ -3,6 +3,7 @@
 #include "command.h"
 #include "experiment_file.h"
 #include "follow.h"
+#include "note.h"
 #include "run_cache.h"
 
 #include "base/hash.h"
@@ -40,14 +41,19 @@ int read_secrets(const Experiment &experiment, Json &secrets) {
     std::vector<std::string> missing;
     const Environment own = own_environment();
     for (const auto &name : experiment.environment.secrets) {
-        if (const auto at = own.find(name); at != own.end())
-            secrets[name] = at->second;
-        else
+        const auto at = own.find(name);
+        if (at == own.end()) {
             missing.push_back(name);
+        } else if (valid_utf8(at->second) != at->second) {
+            note("trainctl: error: the secret {} is not UTF-8 text\nhint: encode it, for example as base64, and decode it in the training\n", name);
+            return exit_usage;
+        } else {
+            secrets[name] = at->second;
+        }
     }
     if (missing.empty())
         return exit_ok;
-    fmt::print(stderr, "trainctl: error: environment.secrets names {} and the environment here has no such variable\n"
+    note("trainctl: error: environment.secrets names {} and the environment here has no such variable\n"
                        "hint: export it and submit again\n", join(missing, ", "));
     return exit_usage;
 }
@@ -60,7 +66,7 @@ Result<void> list_snapshot(Submission &submission) {
     if (!list)
         return list.error();
     for (const auto &warning : list->warnings)
-        fmt::print(stderr, "trainctl: warning: {}\n", warning);
+        note("trainctl: warning: {}\n", warning);
     submission.code = std::move(*list);
     return {};
 }
@@ -88,7 +94,8 @@ Json request_of(const Submission &submission, const std::string &agent_hash) {
         info["code_hash"] = submission.code->hash;
         info["git_commit"] = submission.code->git_commit;
         info["git_dirty"] = submission.code->git_dirty;
-        request["git_diff"] = submission.code->git_diff;
+        request["git_diff"] = to_base64(submission.code->git_diff); // any bytes: JSON has none
+        request["git_diff_cut"] = submission.code->git_diff_cut;
     }
     if (const auto horizon = own_variable("TRAINCTL_SUBMIT_HORIZON_S"); !horizon.empty())
         info["submit_horizon_s"] = std::strtod(horizon.c_str(), nullptr);
@@ -97,7 +104,7 @@ Json request_of(const Submission &submission, const std::string &agent_hash) {
 }
 
 Result<void> send_code(ClusterLink &link, const Submission &submission, const std::string &path) {
-    fmt::print(stderr, "sending {} of code\n", human_bytes(archive_bytes(*submission.code)));
+    note("sending {} of code\n", human_bytes(archive_bytes(*submission.code)));
     const auto stream = std::make_shared<ArchiveStream>(*submission.code);
     Upload put;
     put.path = path;
@@ -119,11 +126,40 @@ void tell(const Json &answer, const ClusterLink &link) {
     const auto run = answer.value("run", "");
     print(run + "\n");
     const auto job = answer["job"].is_null() ? std::string{"no job yet"} : fmt::format("job {}", answer["job"].get<std::uint64_t>());
-    fmt::print(stderr, "submitted to {}: attempt 1 is {} ({})\n", link.where(), job, answer.value("state", ""));
+    note("submitted to {}: attempt 1 is {} ({})\n", link.where(), job, answer.value("state", ""));
     if (const auto never = answer.value("never_starts", ""); !never.empty())
-        fmt::print(stderr, "trainctl: warning: Slurm took the job, and it can never start: {}\nhint: trainctl cancel {}, then correct the experiment\n",
+        note("trainctl: warning: Slurm took the job, and it can never start: {}\nhint: trainctl cancel {}, then correct the experiment\n",
                    never, run);
-    fmt::print(stderr, "next:  trainctl status {0}\n       trainctl logs -f {0}\n       trainctl cancel {0}\n", run);
+    note("next:  trainctl status {0}\n       trainctl logs -f {0}\n       trainctl cancel {0}\n", run);
+}
+
+bool has_ended(const Json &answer) {
+    const auto state = answer.value("state", "");
+    return state == "finished" || state == "failed" || state == "stopped";
+}
+
+// Chooses the run and submits it. One that was left unanswered and has ended since is not what is wanted now: another
+// one is made.
+Result<Json> send_as_a_run(ClusterLink &link, Submission &submission) {
+    for (;;) {
+        if (auto chosen = choose_run(submission); !chosen)
+            return chosen.error();
+        if (submission.again)
+            note("going on with {}, whose submit was not answered\n", submission.run);
+        const auto &cluster = submission.loaded.profile.name;
+        if (auto remembered = remember_run({submission.run, cluster}); !remembered)
+            return remembered.error();
+        auto answer = send(link, submission);
+        if (!answer)
+            return answer;
+        if (auto remembered = remember_run({submission.run, cluster, true}); !remembered)
+            note("trainctl: warning: {}\n", remembered.error().text());
+        if (!submission.again || !has_ended(*answer))
+            return answer;
+        note("{} has ended since ({}): this is a new run\n", submission.run, answer->value("state", ""));
+        forget_submit(submission.key);
+        submission.again = false;
+    }
 }
 
 int submit(const SubmitOptions &options) {
@@ -137,24 +173,18 @@ int submit(const SubmitOptions &options) {
     auto link = ClusterLink::open(submission.loaded.experiment.cluster);
     if (!link)
         return report_cluster_error(link.error());
-    if (auto chosen = choose_run(submission); !chosen)
-        return report_error(chosen.error());
-    if (submission.again)
-        fmt::print(stderr, "going on with {}, whose submit was not answered\n", submission.run);
-    if (auto remembered = remember_run({submission.run, submission.loaded.profile.name}); !remembered)
-        return report_error(remembered.error());
-    auto answer = send(*link, submission);
+    auto answer = send_as_a_run(*link, submission);
     if (!answer) {
         const bool decided = answer.error().kind == ErrorKind::refused || answer.error().kind == ErrorKind::invalid;
         if (decided)
             forget_submit(submission.key);
         const int code = report_cluster_error(answer.error());
         if (!decided)
-            fmt::print(stderr, "hint: the same command again goes on with this run ({}); nothing is submitted twice\n", submission.run);
+            note("hint: the same command again goes on with this run ({}); nothing is submitted twice\n", submission.run);
         return code;
     }
     if (answer->value("state", "") == "unknown") {
-        fmt::print(stderr, "trainctl: error: {}\nhint: the same command again goes on with this run ({}); nothing is submitted twice\n",
+        note("trainctl: error: {}\nhint: the same command again goes on with this run ({}); nothing is submitted twice\n",
                    answer->value("text", ""), submission.run);
         return exit_unreachable;
     }

@@ -43,6 +43,21 @@ std::string sha256_hex(std::string_view data) {
     return hash.hex();
 }
 
+std::string to_base64(std::string_view bytes) {
+    std::string out(sodium_base64_encoded_len(bytes.size(), sodium_base64_VARIANT_ORIGINAL), '\0');
+    sodium_bin2base64(out.data(), out.size(), bytes_of(bytes), bytes.size(), sodium_base64_VARIANT_ORIGINAL);
+    out.pop_back();
+    return out;
+}
+
+std::optional<std::string> from_base64(std::string_view text) {
+    std::vector<unsigned char> bytes(text.size() / 4 * 3 + 3);
+    std::size_t size = 0;
+    if (sodium_base642bin(bytes.data(), bytes.size(), text.data(), text.size(), nullptr, &size, nullptr, sodium_base64_VARIANT_ORIGINAL) != 0)
+        return std::nullopt;
+    return std::string(bytes.begin(), bytes.begin() + static_cast<std::ptrdiff_t>(size));
+}
+
 std::string hmac_hex(std::string_view key, std::string_view message) {
     crypto_auth_hmacsha512256_state state;
     unsigned char mac[crypto_auth_hmacsha512256_BYTES];

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -29,6 +30,10 @@ private:
 // HMAC-SHA-512-256 of `message` under a key of any length, as hexadecimal digits; equal in constant time.
 std::string hmac_hex(std::string_view key, std::string_view message);
 bool same_secret(std::string_view a, std::string_view b);
+
+// Any bytes as text and back (RFC 4648, padded); nothing where the text is none.
+std::string to_base64(std::string_view bytes);
+std::optional<std::string> from_base64(std::string_view text);
 
 // `bytes` random bytes of the operating system as hexadecimal digits.
 std::string random_hex(std::size_t bytes);

@@ -25,6 +25,7 @@ constexpr std::size_t read_size = 1u << 16; // a pipe's default capacity
 struct ExecArguments {
     std::vector<char *> argv, envp;
     std::string program, directory;
+    int with_us; // the signal when the calling thread dies
 };
 
 std::vector<char *> pointers(std::vector<std::string> &strings) {
@@ -42,7 +43,7 @@ std::vector<char *> pointers(std::vector<std::string> &strings) {
         ::_exit(127);
     };
     ::setpgid(0, 0);
-    ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+    ::prctl(PR_SET_PDEATHSIG, exec.with_us);
     sigset_t none;
     sigemptyset(&none);
     ::sigprocmask(SIG_SETMASK, &none, nullptr);
@@ -61,6 +62,10 @@ struct Streams {
 };
 
 enum class Pump { ended, deadline, stopped, no_input };
+
+constexpr long long longest_poll_ms = 1000, interrupt_poll_ms = 100; // a signal ends a poll at once, unless it came just before
+
+bool is_interrupted(const Command &command) { return command.interrupted && command.interrupted(); }
 
 // What the command reads: `input`, then the pieces of more_input, one of them in memory at a time.
 class Feed {
@@ -131,9 +136,11 @@ Pump pump(const Command &command, Streams &streams, CommandResult &result, Insta
         const auto left = std::chrono::ceil<std::chrono::milliseconds>(end - std::chrono::steady_clock::now()).count();
         if (left <= 0)
             return Pump::deadline;
+        if (is_interrupted(command))
+            return Pump::stopped;
         std::array<pollfd, 3> polls{pollfd{streams.in.get(), POLLOUT, 0}, pollfd{streams.out.get(), POLLIN, 0},
                                     pollfd{streams.err.get(), POLLIN, 0}};
-        if (::poll(polls.data(), polls.size(), static_cast<int>(std::min<long long>(left, 1000))) <= 0)
+        if (::poll(polls.data(), polls.size(), static_cast<int>(std::min<long long>(left, command.interrupted ? interrupt_poll_ms : longest_poll_ms))) <= 0)
             continue;
         if (polls[0].revents != 0) {
             if (const auto fed = feed_once(feed, streams.in); !fed) {
@@ -165,14 +172,14 @@ int wait_for(pid_t child) {
 }
 
 // The child closed its outputs but may live on; it gets until the deadline.
-bool exits_before(pid_t child, Instant end) {
+bool exits_before(pid_t child, Instant end, const Command &command) {
     for (;;) {
         siginfo_t info{};
         const int asked = ::waitid(P_PID, static_cast<id_t>(child), &info, WEXITED | WNOHANG | WNOWAIT);
         INVARIANT(asked == 0 || errno != ECHILD); // somebody else took its exit: nobody may wait for -1 beside threads
         if (asked == 0 && info.si_pid == child)
             return true;
-        if (std::chrono::steady_clock::now() >= end)
+        if (std::chrono::steady_clock::now() >= end || is_interrupted(command))
             return false;
         ::poll(nullptr, 0, 2);
     }
@@ -230,7 +237,7 @@ Result<CommandResult> run_command(const Command &command) {
     std::vector<std::string> arguments = command.argv, variables;
     for (const auto &[name, value] : environment)
         variables.push_back(name + "=" + value);
-    const ExecArguments exec{pointers(arguments), pointers(variables), *program, command.directory};
+    const ExecArguments exec{pointers(arguments), pointers(variables), *program, command.directory, command.interrupted ? SIGTERM : SIGKILL};
 
     auto in = make_pipe(), out = make_pipe(), err = make_pipe(), report = make_pipe();
     for (const auto *made : {&in, &out, &err, &report})
@@ -259,15 +266,16 @@ Result<CommandResult> run_command(const Command &command) {
     Streams streams{std::move(in->write_end), std::move(out->read_end), std::move(err->read_end)};
     Error input_error;
     const Pump how = pump(command, streams, result, end, input_error);
-    if (how == Pump::ended && exits_before(child, end)) {
+    if (how == Pump::ended && exits_before(child, end, command)) {
         result.exit_code = wait_for(child);
         return result;
     }
-    ::kill(-child, SIGKILL);
-    wait_for(child);
+    ::kill(-child, command.interrupted ? SIGTERM : SIGKILL);
+    if (!command.interrupted)
+        wait_for(child);
     if (how == Pump::no_input)
         return input_error;
-    if (how == Pump::stopped)
+    if (how == Pump::stopped || is_interrupted(command))
         return Error{ErrorKind::interrupted, command.argv[0] + " was ended on request", "", ""};
     return Error{ErrorKind::timeout,
                  command.argv[0] + " did not answer within " + human_duration(command.deadline) +

@@ -1,5 +1,6 @@
 // Runs one command to its end with captured, bounded output and a deadline. Children get SIGKILL with the
-// whole process group at the deadline and when the calling thread dies, so that no command outlives us.
+// whole process group at the deadline and when the calling thread dies, so that no command outlives us; but see
+// Command::interrupted.
 #pragma once
 
 #include "base/clock.h"
@@ -28,6 +29,9 @@ struct Command {
     // Where set, called again and again for more input after `input`, until it gives an empty piece; called
     // only when the command has taken the piece before. Its error ends the command and is the result.
     std::function<Result<std::string>()> more_input = {};
+    // Where set, asked several times a second; true ends the wait. A command that has this is never killed in the middle
+    // of what it does: at every early end it gets SIGTERM and is left to end by itself, also when we die.
+    std::function<bool()> interrupted = {};
 };
 
 struct CommandResult {
@@ -40,7 +44,7 @@ struct CommandResult {
 };
 
 // Errors: not_found (no such program), timeout (the deadline passed: the command may have had its effect),
-// interrupted (on_output said so), io. A command that ran and failed is a value, not an error.
+// interrupted (on_output or `interrupted` said so), io. A command that ran and failed is a value, not an error.
 Result<CommandResult> run_command(const Command &command);
 
 // Absolute path of a program, by the PATH given; nothing where there is none.

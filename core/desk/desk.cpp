@@ -4,6 +4,7 @@
 #include "slurm/slurm_scheduler.h"
 
 #include <array>
+#include <csignal>
 #include <cstdio>
 #include <fmt/format.h>
 #include <iterator>
@@ -35,7 +36,38 @@ std::string read_line() {
     return line;
 }
 
+// SIGTERM comes when whoever asked has gone. What is begun, an sbatch above all, is ended first: only between two steps,
+// where the desk speaks or sleeps, may it go.
+volatile std::sig_atomic_t told_to_end = 0;
+
+void end_if_told() {
+    if (told_to_end != 0)
+        ::_exit(1);
+}
+
+void listen_for_the_end() {
+    struct sigaction action {};
+    action.sa_handler = [](int) { told_to_end = 1; };
+    action.sa_flags = SA_RESTART;
+    ::sigaction(SIGTERM, &action, nullptr);
+}
+
+class DeskClock final : public Clock {
+public:
+    Instant now() override { return clock_.now(); }
+    WallTime wall() override { return clock_.wall(); }
+    void sleep_for(Duration duration) override {
+        end_if_told();
+        clock_.sleep_for(duration);
+        end_if_told();
+    }
+
+private:
+    SystemClock clock_;
+};
+
 void say(const Json &message) {
+    end_if_told();
     const std::string line = std::string{desk_mark} + dump_json(message) + "\n";
     std::fwrite(line.data(), 1, line.size(), stdout);
     if (std::fflush(stdout) != 0)
@@ -61,7 +93,7 @@ Result<Json> serve(const Json &request) {
     tools->user = std::to_string(::getuid());
     SlurmScheduler scheduler{*tools};
     PosixFiles files;
-    SystemClock clock;
+    DeskClock clock;
     char host[64] = "";
     ::gethostname(host, sizeof host - 1);
     DeskCall call{request, root, files, scheduler, clock, [&] { return scheduler.partitions(); }, say,
@@ -77,6 +109,7 @@ Json error_json(const Error &error) {
 
 int desk_main() {
     ::umask(077);
+    listen_for_the_end();
     auto request = parse_json(read_line(), "request");
     auto answer = !request ? Result<Json>{request.error()}
                   : !request->is_object() ? Result<Json>{Error{ErrorKind::invalid, "the request is not an object", "", ""}}

@@ -46,7 +46,8 @@ public:
             for (const auto &name : *names) {
                 if (all && name.ends_with(".log"))
                     out.push_back(attempt + "/logs/" + name);
-                if (!name.starts_with("g"))
+                // The setup's are of interest where it was the end: no rank has printed anything.
+                if (!name.starts_with("g") && !(name == "setup" && (all || !any_generation(*names))))
                     continue;
                 auto nodes = call_.files.list(join_path(paths_.attempts(), attempt + "/logs/" + name));
                 for (const auto &node : nodes ? *nodes : std::vector<std::string>{})
@@ -94,6 +95,10 @@ public:
     }
 
 private:
+    static bool any_generation(const std::vector<std::string> &names) {
+        return std::any_of(names.begin(), names.end(), [](const auto &name) { return name.starts_with("g"); });
+    }
+
     DeskCall &call_;
     const RunPaths paths_;
     std::map<std::string, std::int64_t> offsets_;
@@ -191,6 +196,9 @@ Result<Json> desk_logs(DeskCall &call) {
     auto view = look_at_run(call.files, *paths);
     if (!view)
         return view.error();
+    if (wishes.attempt > 0 && view->find(AttemptNo{wishes.attempt}) == nullptr)
+        return Error{ErrorKind::not_found, fmt::format("there is no attempt {}; the run has {}", wishes.attempt, view->attempts.size()), paths->dir(),
+                     "trainctl status " + paths->run.value + " shows its attempts"};
     if (wishes.attempt == 0) // the newest that has trained, and those after it
         for (const auto &attempt : view->attempts)
             if (attempt.owner())

@@ -1,5 +1,6 @@
 #include "desk/desk.h"
 
+#include "base/text.h"
 #include "slurm/start_check.h"
 
 #include <algorithm>
@@ -23,6 +24,29 @@ Json job_json(const JobSighting &job) {
 
 template <class T> Json record_or_null(const std::optional<T> &record) { return record ? to_json(*record) : Json{}; }
 
+constexpr std::size_t kept_lines = 20;
+
+// What the setup said last, on the node that the outcome names.
+Json setup_end(Files &files, const RunPaths &paths, const AttemptView &attempt) {
+    if (!attempt.outcome || attempt.outcome->kind != OutcomeKind::setup_failed)
+        return {};
+    const auto folder = paths.attempt_file(attempt.no, "logs/setup");
+    const auto names = files.list(folder);
+    for (const auto &name : names ? *names : std::vector<std::string>{}) {
+        const auto node = name.substr(0, name.rfind('.'));
+        if (attempt.outcome->text.find(" " + node + ": ") == std::string::npos)
+            continue;
+        const auto content = files.read(join_path(folder, name));
+        if (!content || !*content)
+            continue;
+        auto lines = split_lines(valid_utf8(**content));
+        if (lines.size() > kept_lines)
+            lines.erase(lines.begin(), lines.end() - static_cast<std::ptrdiff_t>(kept_lines));
+        return {{"node", node}, {"last_lines", lines}};
+    }
+    return {};
+}
+
 Json attempt_json(const AttemptView &attempt, const RunPaths &paths, const std::vector<JobSighting> &jobs, std::int64_t now) {
     Json out{{"no", attempt.no.value}, {"jobs", Json::array()}, {"owner", nullptr}, {"standby", false}, {"rejected", nullptr},
              {"exclude_nodes", Json::array()}, {"progress", record_or_null(attempt.progress)},
@@ -45,6 +69,10 @@ Json attempt_json(const AttemptView &attempt, const RunPaths &paths, const std::
     if (attempt.progress)
         out["progress"]["age_s"] = std::max<std::int64_t>(0, now - attempt.progress->written);
     return out;
+}
+
+bool sighted(const Reconciled &seen, const RunPaths &paths, const AttemptView &attempt) {
+    return std::any_of(seen.jobs.begin(), seen.jobs.end(), [&](const JobSighting &job) { return job.name == job_name(paths.run, attempt.no); });
 }
 
 std::vector<std::string> journal_problems(Files &files, const RunPaths &paths) {
@@ -73,6 +101,11 @@ Result<Json> status_of(DeskCall &call, const RunPaths &paths, bool act) {
     auto view = look_at_run(call.files, paths); // reconciling may have changed it
     if (!view)
         return view.error();
+    if (act && !view->ended && view->last() != nullptr && view->last()->job && !sighted(*seen, paths, *view->last()))
+        if (auto again = put_right(call, *run, false); again && sighted(*again, paths, *view->last())) { // a job of just now: Slurm was asked before it
+            seen->jobs = std::move(again->jobs);
+            seen->state = again->state;
+        }
     const auto now = unix_seconds(call.clock.wall());
     Json out{{"format", 1}, {"run", paths.run.value}, {"name", run->info.name}, {"state", to_string(seen->state)}, {"text", seen->text},
              {"cluster", run->info.cluster}, {"owner", run->info.owner}, {"created", run->info.created}, {"now", now}, {"dir", paths.dir()},
@@ -81,6 +114,7 @@ Result<Json> status_of(DeskCall &call, const RunPaths &paths, bool act) {
              {"journal_problems", journal_problems(call.files, paths)}, {"problems", Json::array()}};
     for (const auto &attempt : view->attempts) {
         out["attempts"].push_back(attempt_json(attempt, paths, seen->jobs, now));
+        out["attempts"].back()["setup"] = setup_end(call.files, paths, attempt);
         for (const auto &problem : attempt.problems)
             out["problems"].push_back(problem.where + ": " + problem.message);
     }

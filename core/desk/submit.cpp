@@ -1,7 +1,9 @@
 #include "desk/desk.h"
 
+#include "base/hash.h"
 #include "desk/wire.h"
 #include "experiment/parse.h"
+#include "slurm/start_check.h"
 
 #include <array>
 #include <fmt/format.h>
@@ -83,9 +85,13 @@ Result<void> make_run(DeskCall &call, const RunPaths &paths) {
         if (auto made = call.files.make_dirs(paths.file(folder)); !made)
             return made;
     const Json secrets = call.request.value("secrets", Json::object());
+    const auto diff = from_base64(call.text("git_diff"));
+    if (!diff)
+        return Error{ErrorKind::invalid, "git_diff of the request is not base64", "", "trainctl and its agent are of different versions"};
     const std::pair<const char *, std::string> contents[] = {
         {"experiment.yaml", call.text("experiment")}, {"template.sbatch", call.text("template")},
-        {"secrets.json", secrets.empty() ? "" : dump_json(secrets) + "\n"}, {"code.diff", call.text("git_diff")}};
+        {"secrets.json", secrets.empty() ? "" : dump_json(secrets) + "\n"}, {"code.diff", *diff},
+        {"code.diff.cut", call.request.value("git_diff_cut", false) ? "code.diff is not whole\n" : ""}};
     for (const auto &[name, content] : contents)
         if (!content.empty() || std::string_view{name} == "template.sbatch")
             if (auto written = call.files.write(paths.file(name), content); !written)
@@ -110,6 +116,17 @@ std::string never_starts(const std::vector<Partition> &partitions, const Resourc
         if (partition.max_time && wanted.time && *wanted.time > *partition.max_time)
             return fmt::format("{} are asked for, {} allows {}", human_duration(*wanted.time), name, human_duration(*partition.max_time));
     }
+    return "";
+}
+
+// What Slurm says right after sbatch, which looked for nodes at once: a limit of the site that we do not read ourselves.
+std::string never_starts_by_reason(DeskCall &call, const RunPaths &paths, const AttemptView *attempt) {
+    if (attempt == nullptr || attempt->owner())
+        return "";
+    auto found = call.scheduler.find({job_name(paths.run, attempt->no)});
+    for (const auto &job : found ? found->jobs : std::vector<JobSighting>{})
+        if (const auto problem = start_problem(job); problem && problem->never)
+            return problem->why;
     return "";
 }
 
@@ -160,8 +177,11 @@ Result<Json> desk_submit(DeskCall &call) {
         return Error{ErrorKind::refused, "sbatch refused the job: " + *first->rejected, paths.attempt_file(AttemptNo{1}, "script.sbatch"),
                      "nothing was submitted; correct the experiment and submit again"};
     }
+    auto never = never_starts(*partitions, run->experiment.resources);
+    if (never.empty())
+        never = never_starts_by_reason(call, paths, first);
     Json answer{{"format", desk_format}, {"run", paths.run.value}, {"state", to_string(seen->state)}, {"dir", paths.dir()}, {"text", seen->text},
-                {"job", job_of(call, paths, first)}, {"never_starts", never_starts(*partitions, run->experiment.resources)}};
+                {"job", job_of(call, paths, first)}, {"never_starts", never}};
     return answer;
 }
 

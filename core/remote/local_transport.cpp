@@ -4,7 +4,8 @@
 
 namespace trainctl {
 
-LocalTransport::LocalTransport(Environment extra) : environment_(std::move(extra)) {}
+LocalTransport::LocalTransport(Environment extra, std::function<bool()> interrupted)
+    : environment_(std::move(extra)), interrupted_(std::move(interrupted)) {}
 
 std::string LocalTransport::name() const {
     return "local";
@@ -20,6 +21,7 @@ Result<CommandResult> LocalTransport::run(const RemoteCommand &remote) {
     command.max_output_bytes = remote.max_output_bytes;
     command.on_output = remote.on_output;
     command.more_input = remote.more_input;
+    command.interrupted = interrupted_;
     return run_command(command);
 }
 

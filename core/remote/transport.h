@@ -36,12 +36,14 @@ public:
 
 class LocalTransport final : public Transport {
 public:
-    explicit LocalTransport(Environment extra = {}); // added to our own environment
+    // `extra` is added to our own environment; see Command::interrupted.
+    explicit LocalTransport(Environment extra = {}, std::function<bool()> interrupted = {});
     Result<CommandResult> run(const RemoteCommand &command) override;
     std::string name() const override;
 
 private:
     Environment environment_;
+    std::function<bool()> interrupted_;
 };
 
 } // namespace trainctl

@@ -18,6 +18,15 @@ std::string signal_name(std::int64_t signal) {
     return name != nullptr ? fmt::format("SIG{}", name) : fmt::format("signal {}", signal);
 }
 
+std::optional<FirstDeath> setup_death(const Json &setup) {
+    if (!setup.is_object())
+        return std::nullopt;
+    FirstDeath death{"the setup failed on " + clean_text(setup, "node"), {}};
+    for (const auto &line : items_of(setup, "last_lines"))
+        death.last_lines.push_back(clean(line.is_string() ? line.get<std::string>() : dump_json(line)));
+    return death;
+}
+
 std::optional<FirstDeath> death_of(const Json &outcome) {
     const Json &first = member(outcome, "first");
     if (!first.is_object() || text_of(outcome, "kind") == "finished")
@@ -138,6 +147,8 @@ AttemptFacts facts_of(const Json &attempt, std::int64_t now) {
     facts.over = outcome.is_object() || verdict.is_object() || rejected;
     facts.standby = is_true(attempt, "standby") && !facts.over && !facts.claimed;
     facts.death = death_of(outcome);
+    if (!facts.death)
+        facts.death = setup_death(member(attempt, "setup"));
     read_times(attempt, now, facts);
     read_steps(attempt, facts);
     if (verdict.is_object() || outcome.is_object()) {

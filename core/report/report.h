@@ -10,7 +10,7 @@ namespace trainctl {
 
 struct ReportStyle {
     bool color = false; // ANSI colours
-    int width = 80;     // columns; used from 60 to 100
+    int width = 80;     // columns; used from 60 to 100; 0: lines of any length
 };
 
 // One run: what it does now, its attempts, why it failed, what to type next. `status` is the answer to "status".

@@ -121,7 +121,11 @@ std::vector<std::string> wrap(std::string_view text, std::size_t width) {
     return lines;
 }
 
-std::size_t usable_width(const ReportStyle &style) { return static_cast<std::size_t>(std::clamp(style.width, 60, 100)); }
+constexpr std::size_t no_limit = 1u << 20;
+
+std::size_t usable_width(const ReportStyle &style) {
+    return style.width == 0 ? no_limit : static_cast<std::size_t>(std::clamp(style.width, 60, 100));
+}
 
 std::string paint(std::string_view text, Paint how, const ReportStyle &style) {
     if (!style.color)

@@ -34,13 +34,13 @@ Environment git_environment() {
 }
 
 Result<CommandResult> git(const std::string &folder, std::vector<std::string> arguments,
-                          std::size_t most_output = longest_listing) {
+                          std::size_t most_output = longest_listing, Duration deadline = git_deadline) {
     Command command;
     // A file-system monitor that git starts would hold our pipes open.
     command.argv = {"git", "-c", "core.fsmonitor=false", "-C", folder};
     command.argv.insert(command.argv.end(), arguments.begin(), arguments.end());
     command.environment = git_environment();
-    command.deadline = git_deadline;
+    command.deadline = deadline;
     command.max_output_bytes = most_output;
     return run_command(command);
 }
@@ -121,7 +121,7 @@ Result<bool> add_repository(const std::string &folder, const std::string &prefix
     return has_new;
 }
 
-Result<Candidates> from_git(const std::string &folder) {
+Result<Candidates> from_git(const std::string &folder, Duration diff_limit) {
     Candidates out;
     out.from_git = true;
     const auto has_new = add_repository(folder, "", 0, out);
@@ -134,7 +134,12 @@ Result<Candidates> from_git(const std::string &folder) {
     if (!head->ok())
         return out; // no commit yet
     out.commit = trim(head->out);
-    const auto diff = git(folder, {"diff", "--no-ext-diff", "--no-textconv", "--no-color", "HEAD", "--", "."}, longest_diff);
+    const auto diff = git(folder, {"diff", "--no-ext-diff", "--no-textconv", "--no-color", "HEAD", "--", "."}, longest_diff, diff_limit);
+    if (!diff && diff.error().kind == ErrorKind::timeout) {
+        out.diff_cut = true;
+        out.warnings.push_back("`git diff` took more than " + human_duration(diff_limit) + ": the run keeps no diff of the uncommitted edits (the code itself is sent whole)");
+        return out;
+    }
     if (!diff)
         return diff.error();
     if (!diff->ok())
@@ -142,6 +147,8 @@ Result<Candidates> from_git(const std::string &folder) {
     out.dirty = *has_new || !diff->out.empty();
     out.diff = diff->out;
     out.diff_cut = diff->truncated;
+    if (out.diff_cut)
+        out.warnings.push_back("the diff of the uncommitted edits is cut at " + human_bytes(longest_diff) + " (the code itself is sent whole)");
     return out;
 }
 
@@ -204,7 +211,7 @@ Result<Candidates> list_candidates(const SnapshotSpec &spec, const ExcludePatter
         tree = *kind;
     }
     if (tree == Tree::work_tree)
-        return from_git(folder);
+        return from_git(folder, spec.diff_limit);
     Candidates out;
     auto paths = walk(folder, exclude);
     if (!paths)

@@ -2,6 +2,7 @@
 // it is on disk now; elsewhere every file. Symbolic links stay links, empty directories are left out.
 #pragma once
 
+#include "base/clock.h"
 #include "base/result.h"
 
 #include <cstdint>
@@ -14,6 +15,7 @@ struct SnapshotSpec {
     std::string folder;
     std::vector<std::string> exclude; // see exclude.h; ".git" is always left out
     bool use_git = true;              // false: every file, in a work tree as well
+    Duration diff_limit = std::chrono::seconds{10}; // for `git diff`: what it says is nice to have, and somebody waits
 };
 
 struct CodeFile {
@@ -34,7 +36,7 @@ struct FileList {
     std::string git_commit;      // empty: no commit yet, or no git
     bool git_dirty = false;      // something in the folder differs from the commit, or is new
     std::string git_diff;        // `git diff HEAD` of the folder
-    bool git_diff_cut = false;   // it was longer than 1 MiB
+    bool git_diff_cut = false;   // it was longer than 1 MiB, or took too long and is empty; said in `warnings`
     std::vector<std::string> warnings;
 };
 

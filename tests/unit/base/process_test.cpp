@@ -1,6 +1,10 @@
 #include "base/process.h"
 
+#include "support/temp_dir.h"
+
 #include <doctest/doctest.h>
+#include <poll.h>
+#include <unistd.h>
 
 using namespace trainctl;
 using namespace std::chrono_literals;
@@ -80,4 +84,23 @@ TEST_CASE("process: output can be followed, and ended from outside") {
     REQUIRE(!result);
     CHECK(result.error().kind == ErrorKind::interrupted);
     CHECK(seen.find("more\n") == 0);
+}
+
+TEST_CASE("process: an interrupt ends the wait at once, with SIGTERM, and the command ends by itself") {
+    TempDir dir;
+    const auto began = std::chrono::steady_clock::now();
+    bool asked = false;
+    Command command{.argv = {"sh", "-c", "trap 'sleep 0.3; echo whole > " + dir.path() + "/done; exit 0' TERM; sleep 30 & wait"}, .input = ""};
+    // Quiet: only the question ends it. The trap is set when the shell has had a moment.
+    command.interrupted = [&] { return asked = std::chrono::steady_clock::now() - began > std::chrono::milliseconds{500}; };
+    const auto result = run_command(command);
+    REQUIRE(!result);
+    CHECK(asked);
+    CHECK(result.error().kind == ErrorKind::interrupted);
+    CHECK(std::chrono::steady_clock::now() - began < std::chrono::seconds{3});
+    // It was not killed: what it had begun comes to its end.
+    const auto limit = std::chrono::steady_clock::now() + std::chrono::seconds{20};
+    while (::access((dir.path() + "/done").c_str(), F_OK) != 0 && std::chrono::steady_clock::now() < limit)
+        ::poll(nullptr, 0, 20);
+    CHECK(::access((dir.path() + "/done").c_str(), F_OK) == 0);
 }

@@ -99,3 +99,13 @@ TEST_CASE("json: errors name the source, and odd bytes can be printed") {
     const std::string deep(100'000, '[');
     CHECK(!parse_json(deep, "x")); // no stack overflow
 }
+
+TEST_CASE("hash: base64 keeps every byte, and what is none is none") {
+    std::string every;
+    for (int byte = 0; byte < 256; ++byte)
+        every += static_cast<char>(byte);
+    CHECK(from_base64(to_base64(every)) == every);
+    CHECK(to_base64("+a line\xff\n") == "K2EgbGluZf8K");
+    CHECK(from_base64("") == "");
+    CHECK(!from_base64("+a line"));
+}

@@ -42,7 +42,7 @@ struct DeskRoom {
     Json submit_request(const std::string &run = "gpt-abcde") const {
         const auto yaml = "name: gpt\nresources:\n  nodes: 2\nenvironment:\n  secrets: [API_KEY]\nlaunch:\n  command: [python3, train.py]\ncheckpoint:\n  dir: " + checkpoints + "\n";
         return {{"verb", "submit"}, {"run", run}, {"experiment", yaml}, {"template", builtin_template("slurm")}, {"cluster", "fake"},
-                {"environment", {{"FROM_PROFILE", "1"}}}, {"secrets", {{"API_KEY", secret_value}}}, {"git_diff", "+a line\n"},
+                {"environment", {{"FROM_PROFILE", "1"}}}, {"secrets", {{"API_KEY", secret_value}}}, {"git_diff", "K2EgbGluZf8K"},
                 {"info", {{"name", "gpt"}, {"trainctl_version", "0"}, {"agent_hash", "0123456789abcdef0123"}}}};
     }
     Json request(const std::string &verb) const { return {{"verb", verb}, {"run", paths.run.value}}; }

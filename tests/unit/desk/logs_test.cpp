@@ -122,3 +122,38 @@ TEST_CASE("desk logs: whoever follows puts the run right when its job dies") {
     CHECK(room.live() == 0); // what still waited after the end
     CHECK(texts(room).empty());
 }
+
+TEST_CASE("desk logs: an attempt that the run does not have is an error") {
+    DeskRoom room;
+    room.train();
+    Json request = room.request("logs");
+    request["attempt"] = 99;
+    const auto answer = room.ask(request);
+    REQUIRE(!answer);
+    CHECK(answer.error().kind == ErrorKind::not_found);
+    CHECK(answer.error().message.find("99") != std::string::npos);
+}
+
+TEST_CASE("desk logs and status: a setup that failed is shown, where no rank has printed") {
+    DeskRoom room;
+    room.train();
+    room.log("001/logs/setup/n1.log", "loading\nno module named cuda\n");
+    Outcome outcome;
+    outcome.kind = OutcomeKind::setup_failed;
+    outcome.text = "setup failed on n1: it exited with code 1";
+    room.put(1, "outcome.json", outcome);
+    Json request = room.request("logs");
+    room.answer(request);
+    REQUIRE(!room.said.empty());
+    CHECK(room.said[0].at("log").at("text") == "loading\nno module named cuda\n");
+    Json look = room.request("status");
+    look["act"] = false;
+    const auto status = room.answer(look);
+    CHECK(status.at("attempts").at(0).at("setup").at("node") == "n1");
+    CHECK(status.at("attempts").at(0).at("setup").at("last_lines") == Json{"loading", "no module named cuda"});
+    room.said.clear();
+    room.log("001/logs/g01/n1.log", "step 1\n");
+    room.answer(request);
+    REQUIRE(room.said.size() == 1);
+    CHECK(room.said[0].at("log").at("text") == "step 1\n");
+}

@@ -42,7 +42,8 @@ TEST_CASE("desk submit: makes the run and its first job, and says so") {
     CHECK(job.environment.at("FROM_PROFILE") == "1");
     CHECK(!job.environment.contains("API_KEY"));
     CHECK(room.read(job.script_path)->find("trainctl-agent-0123456789abcdef-$arch") != std::string::npos);
-    CHECK(room.read(room.paths.file("code.diff")) == "+a line\n");
+    CHECK(room.read(room.paths.file("code.diff")) == "+a line\xff\n"); // every byte of it
+    CHECK(!room.read(room.paths.file("code.diff.cut")));
 }
 
 TEST_CASE("desk submit: whichever effect fails and however, submit again leaves one job, whole and once") {

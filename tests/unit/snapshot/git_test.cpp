@@ -86,6 +86,27 @@ TEST_CASE("snapshot: the diff that is kept has a bound") {
     const FileList list = listed(dir.path());
     CHECK(list.git_diff.size() == 1u << 20);
     CHECK(list.git_diff_cut);
+    REQUIRE(list.warnings.size() == 1);
+    CHECK(list.warnings[0].find("cut at 1") != std::string::npos);
+}
+
+TEST_CASE("snapshot: a diff that takes too long is left out aloud, and the code is listed") {
+    TempDir dir;
+    git_init(dir.path());
+    put_file(dir / "a", "one\n");
+    git_commit(dir.path());
+    git(dir.path(), {"config", "filter.slow.clean", "sleep 60; cat"});
+    put_file(dir / ".gitattributes", "a filter=slow\n");
+    put_file(dir / "a", "another\n");
+    SnapshotSpec spec{dir.path(), {}};
+    spec.diff_limit = std::chrono::milliseconds{300};
+    const auto list = list_code(spec);
+    REQUIRE(list);
+    CHECK(list->git_diff_cut);
+    CHECK(list->git_dirty);
+    CHECK(list->git_diff == "");
+    REQUIRE(list->warnings.size() == 1);
+    CHECK(list->warnings[0].find("git diff") != std::string::npos);
 }
 
 TEST_CASE("snapshot: a folder inside a repository, and a linked work tree") {
