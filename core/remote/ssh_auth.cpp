@@ -8,6 +8,7 @@
 #include <libssh/libssh.h>
 #include <memory>
 #include <optional>
+#include <sys/stat.h>
 #include <unistd.h>
 
 namespace trainctl {
@@ -113,6 +114,11 @@ private:
         if (::access(path.c_str(), F_OK) != 0) {
             if (settings_.identities_named)
                 tried_.push_back(path + " (no such file)");
+            return false;
+        }
+        struct stat info {};
+        if (::stat(path.c_str(), &info) == 0 && info.st_uid == ::getuid() && (info.st_mode & 077) != 0) { // as OpenSSH does
+            tried_.push_back(fmt::format("{} (not used: others may read it, mode {:04o}; chmod 600 it)", path, info.st_mode & 07777));
             return false;
         }
         bool asked = false;

@@ -8,6 +8,7 @@
 #include <netinet/in.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 using namespace trainctl;
@@ -132,6 +133,18 @@ TEST_CASE_FIXTURE(Refusals, "ssh refused: a wrong user key, with all that was tr
     CHECK(has(result.error().message, (temp / "none") + " (no such file)"));
     CHECK(has(result.error().message, "it accepts: publickey"));
     CHECK(has(result.error().hint, "authorized_keys"));
+}
+
+TEST_CASE_FIXTURE(Refusals, "ssh keys: one that others may read is not used, as with OpenSSH") {
+    if (!sshd)
+        return;
+    write_config_without_key();
+    const auto key = new_key("open_key");
+    REQUIRE(::chmod(key.c_str(), 0666) == 0);
+    const auto result = try_with("IdentityFile " + key + "\n");
+    REQUIRE(!result);
+    CHECK(result.error().kind == ErrorKind::denied);
+    CHECK(has(result.error().message, "mode 0666"));
 }
 
 TEST_CASE_FIXTURE(Refusals, "ssh keys: one with a passphrase needs an agent, and works with one") {
