@@ -16,7 +16,7 @@ esac
 
 install_limit=1800 build_limit=2400 test_limit=1500 # seconds
 [ "$labels" = '^fast$' ] || test_limit=28800
-jobs=2
+jobs=2 test_jobs=3 # most tests wait
 export CCACHE_NOHASHDIR=1 CCACHE_BASEDIR="$PWD"
 
 timeout "$install_limit" .ci/install.sh
@@ -29,6 +29,6 @@ done
 echo "== tests: $labels"
 # The long summary is ctest's own last lines; the JUnit file is for machines.
 code=0
-timeout "$test_limit" ctest --preset dev -L "$labels" -j "$jobs" --output-junit "$PWD/build/tests.xml" || code=$?
+timeout "$test_limit" ctest --preset dev -L "$labels" -j "$test_jobs" --output-junit "$PWD/build/tests.xml" || code=$?
 [ "$code" != 124 ] || echo "tests/run.sh: the tests took longer than $test_limit s" >&2
 exit "$code"

@@ -238,8 +238,8 @@ private:
 
     void act(const Finish &action) {
         outcome_ = action.outcome;
-        if (resume_from_)
-            outcome_->resumed_step = resume_from_->step;
+        if (plan_.resume_from) // where the attempt began
+            outcome_->resumed_step = plan_.resume_from->step;
         if (outcome_->checkpoint.empty() && resume_from_) {
             outcome_->checkpoint = resume_from_->path;
             outcome_->checkpoint_step = resume_from_->step;

@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <sys/wait.h>
-#include <unistd.h>
 #include <utility>
 
 namespace trainctl {
@@ -13,12 +12,6 @@ namespace trainctl {
 namespace {
 
 constexpr std::size_t most_steps_alone = 16;
-
-std::string own_program() {
-    char program[4096];
-    const auto size = ::readlink("/proc/self/exe", program, sizeof program);
-    return size > 0 ? std::string(program, static_cast<std::size_t>(size)) : "";
-}
 
 } // namespace
 

@@ -139,10 +139,12 @@ void HeadMachine::take(const HeadInput &input, Instant now, Actions &out) {
                 }
             },
             [&](const NodeTerm &in) {
-                if (!node_term_)
+                const bool first = !std::exchange(node_term_, true);
+                if (first)
                     note_signal("TERM at the agent on " + in.node, now);
-                node_term_ = true;
-                if (now_.term_verdict_at)
+                // Slurm tells a preempted job's steps, and its batch script at the end of the grace only.
+                const bool may_save = first && phase_ == HeadPhase::training && !config_.save_signal.empty();
+                if (now_.term_verdict_at || may_save)
                     take_term(now, out);
             },
             [&](const ProgressSeen &in) { take_progress(in, now, out); },

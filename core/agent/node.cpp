@@ -374,13 +374,11 @@ int node_main(const std::vector<std::string> &arguments) {
             plan.attempt = parse_attempt_no(arguments[i + 1]).value_or(AttemptNo{});
     }
     plan.node = own_variable("SLURMD_NODENAME");
-    char program[4096];
-    const auto size = ::readlink("/proc/self/exe", program, sizeof program);
-    if (run_dir.empty() || plan.attempt.value < 1 || plan.node.empty() || size <= 0) {
+    plan.program = own_program();
+    if (run_dir.empty() || plan.attempt.value < 1 || plan.node.empty() || plan.program.empty()) {
         std::fputs("trainctl-agent node: wants --run-dir D --attempt N and SLURMD_NODENAME\n", stderr);
         return 2;
     }
-    plan.program.assign(program, static_cast<std::size_t>(size));
     plan.attempt_dir = join_path(run_dir, "attempts/" + to_string(plan.attempt));
     return run_node(plan);
 }

@@ -1,5 +1,7 @@
 #include "agent/spawn.h"
 
+#include "base/text.h"
+
 #include <algorithm>
 #include <cerrno>
 #include <csignal>
@@ -172,6 +174,17 @@ Result<pid_t> spawn(const SpawnSpec &spec) {
     if (child < 0)
         return errno_error(code, "cannot start " + spec.argv[0], "");
     return child;
+}
+
+std::string own_program() {
+    char path[4096];
+    const auto size = ::readlink("/proc/self/exe", path, sizeof path);
+    std::string program = size > 0 ? std::string(path, static_cast<std::size_t>(size)) : "";
+    // What the kernel adds where another file took the name (proc(5)): the agent's name is its content's hash.
+    constexpr std::string_view deleted = " (deleted)";
+    if (ends_with(program, deleted))
+        program.resize(program.size() - deleted.size());
+    return program;
 }
 
 } // namespace trainctl

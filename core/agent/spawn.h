@@ -18,6 +18,9 @@ Result<Fd> memory_file(const char *name, const std::string &content);
 std::string read_all(int fd); // from the beginning
 void set_nonblocking(int fd);
 
+// This program's path, also when the file was replaced by the same content since it was started.
+std::string own_program();
+
 struct SpawnSpec {
     std::vector<std::string> argv; // argv[0] without a slash is looked up in PATH of `environment`
     Environment environment;

@@ -14,7 +14,8 @@ TEST_CASE("flow: a rank that crashes is started again inside the allocation, wit
     const auto outcome = it.finish();
     CHECK(outcome.kind == OutcomeKind::finished);
     CHECK(outcome.generations == 2);
-    CHECK(outcome.resumed_step == 40);
+    CHECK(!outcome.resumed_step); // the attempt began at the beginning
+    CHECK(slurp(it.dir / "progress.json").find("\"resumed_step\":40") != std::string::npos);
     const auto lines = split(it.work("gen.3"), '\n');
     REQUIRE(lines.size() >= 2);
     const auto first = split(lines[0], ' '), second = split(lines[1], ' ');
