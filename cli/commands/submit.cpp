@@ -138,28 +138,24 @@ bool has_ended(const Json &answer) {
     return state == "finished" || state == "failed" || state == "stopped";
 }
 
-// Chooses the run and submits it. One that was left unanswered and has ended since is not what is wanted now: another
-// one is made.
+// Chooses the run and submits it. One that was left unanswered is gone on with even where it has ended since: a script
+// that tries again must not have it trained twice. Once its end is told, the same command makes a new run.
 Result<Json> send_as_a_run(ClusterLink &link, Submission &submission) {
-    for (;;) {
-        if (auto chosen = choose_run(submission); !chosen)
-            return chosen.error();
-        if (submission.again)
-            note("going on with {}, whose submit was not answered\n", submission.run);
-        const auto &cluster = submission.loaded.profile.name;
-        if (auto remembered = remember_run({submission.run, cluster}); !remembered)
-            return remembered.error();
-        auto answer = send(link, submission);
-        if (!answer)
-            return answer;
-        if (auto remembered = remember_run({submission.run, cluster, true}); !remembered)
-            note("trainctl: warning: {}\n", remembered.error().text());
-        if (!submission.again || !has_ended(*answer))
-            return answer;
-        note("{} has ended since ({}): this is a new run\n", submission.run, answer->value("state", ""));
-        forget_submit(submission.key);
-        submission.again = false;
-    }
+    if (auto chosen = choose_run(submission); !chosen)
+        return chosen.error();
+    if (submission.again)
+        note("going on with {}, whose submit was not answered\n", submission.run);
+    const auto &cluster = submission.loaded.profile.name;
+    if (auto remembered = remember_run({submission.run, cluster}); !remembered)
+        return remembered.error();
+    auto answer = send(link, submission);
+    if (!answer)
+        return answer;
+    if (auto remembered = remember_run({submission.run, cluster, true}); !remembered)
+        note("trainctl: warning: {}\n", remembered.error().text());
+    if (submission.again && has_ended(*answer))
+        note("{} has ended since ({}); the same command again makes a new run\n", submission.run, answer->value("state", ""));
+    return answer;
 }
 
 int submit(const SubmitOptions &options) {

@@ -97,6 +97,11 @@ std::string job_state(const Json &job, const AttemptFacts &facts) {
     return "unknown to Slurm at the moment";
 }
 
+// How often training was started again inside the job.
+std::string restarts_text(std::int64_t generations) {
+    return generations > 1 ? ", after " + counted(generations - 1, "restart") + " in place" : "";
+}
+
 // Of an attempt that is not over.
 std::string live_state(const AttemptFacts &facts) {
     const auto phase = text_of(facts.job_record, "phase");
@@ -104,7 +109,7 @@ std::string live_state(const AttemptFacts &facts) {
     if (phase == "ended")
         return job_state(facts.job_record, facts);
     if (facts.claimed)
-        return doing.empty() ? "starting" : doing;
+        return (doing.empty() ? "starting" : doing) + restarts_text(integer_of(facts.progress, "generation").value_or(0));
     if (facts.job_record.is_null())
         return facts.standby ? "standby; not seen in Slurm now" : "no job of it is seen in Slurm now";
     return job_state(facts.job_record, facts);
@@ -127,7 +132,8 @@ void read_steps(const Json &attempt, AttemptFacts &facts) {
         const auto value = integer_of(outcome, key);
         return value ? value : integer_of(facts.progress, other);
     };
-    facts.from_step = either("resumed_step", "resumed_step");
+    // Of the attempt's first generation, where that is known.
+    facts.from_step = outcome.is_object() ? integer_of(outcome, "resumed_step") : integer_of(facts.progress, "resumed_step");
     facts.to_step = either("last_step", "step");
     facts.checkpoint_step = either("checkpoint_step", "checkpoint_step");
 }
@@ -154,7 +160,8 @@ AttemptFacts facts_of(const Json &attempt, std::int64_t now) {
     if (verdict.is_object() || outcome.is_object()) {
         facts.cause = verdict.is_object() ? clean_text(verdict, "cause") : words(clean_text(outcome, "kind"));
         const auto text = clean_text(verdict, "text");
-        facts.state = end_text(facts.cause, text.empty() ? clean_text(outcome, "text") : text);
+        facts.state = end_text(facts.cause, text.empty() ? clean_text(outcome, "text") : text) +
+                      restarts_text(integer_of(outcome, "generations").value_or(0));
     } else if (rejected) {
         facts.cause = "rejected";
         facts.state = "sbatch refused it: " + clean_text(attempt, "rejected");
