@@ -12,8 +12,9 @@ namespace {
 
 Json seconds_or_null(const std::optional<WallTime> &time) { return time ? Json(unix_seconds(*time)) : Json{}; }
 
-Json job_json(const JobSighting &job) {
-    Json out{{"id", job.id.value}, {"state", job.state}, {"reason", job.reason}, {"nodes", job.nodes}, {"problem", nullptr},
+// What Slurm says of it, seen at `now`, and where that was read.
+Json job_json(const JobSighting &job, std::int64_t now) {
+    Json out{{"seen", now}, {"evidence", job.evidence}, {"id", job.id.value}, {"state", job.state}, {"reason", job.reason}, {"nodes", job.nodes}, {"problem", nullptr},
              {"submitted", seconds_or_null(job.submitted)}, {"started", seconds_or_null(job.started)}, {"ended", seconds_or_null(job.ended)}};
     constexpr std::array phases{"pending", "running", "ended", "unknown"};
     out["phase"] = phases.at(static_cast<std::size_t>(job.phase));
@@ -47,13 +48,23 @@ Json setup_end(Files &files, const RunPaths &paths, const AttemptView &attempt) 
     return {};
 }
 
+// When anything was known of an attempt that Slurm shows no job of.
+std::int64_t last_known(const AttemptView &attempt) {
+    std::int64_t last = attempt.intents.empty() ? 0 : attempt.intents.back().made;
+    if (attempt.job)
+        last = std::max(last, attempt.job->submitted);
+    if (attempt.progress)
+        last = std::max(last, attempt.progress->written);
+    return last;
+}
+
 Json attempt_json(const AttemptView &attempt, const RunPaths &paths, const std::vector<JobSighting> &jobs, std::int64_t now) {
     Json out{{"no", attempt.no.value}, {"jobs", Json::array()}, {"owner", nullptr}, {"standby", false}, {"rejected", nullptr},
              {"exclude_nodes", Json::array()}, {"progress", record_or_null(attempt.progress)},
              {"outcome", record_or_null(attempt.outcome)}, {"verdict", record_or_null(attempt.verdict)}};
     for (const auto &job : jobs)
         if (job.name == job_name(paths.run, attempt.no) && !is_ghost(job))
-            out["jobs"].push_back(job_json(job));
+            out["jobs"].push_back(job_json(job, now));
     if (const auto owner = attempt.owner())
         out["owner"] = {{"job", owner->id == unreadable_owner ? Json{} : Json(owner->id.value)}, {"restarts", owner->restarts}, {"host", owner->host}, {"made", owner->made}};
     if (!attempt.intents.empty()) {
@@ -68,6 +79,8 @@ Json attempt_json(const AttemptView &attempt, const RunPaths &paths, const std::
         out["progress"]["checkpoint_step"] = *attempt.outcome->checkpoint_step;
     if (attempt.progress)
         out["progress"]["age_s"] = std::max<std::int64_t>(0, now - attempt.progress->written);
+    if (out["jobs"].empty() && !attempt.outcome && !attempt.verdict && !attempt.rejected)
+        out["unknown_since"] = last_known(attempt);
     return out;
 }
 

@@ -167,6 +167,8 @@ AttemptFacts facts_of(const Json &attempt, std::int64_t now) {
         facts.state = "sbatch refused it: " + clean_text(attempt, "rejected");
     } else {
         facts.state = live_state(facts);
+        if (const auto since = integer_of(attempt, "unknown_since"); since && *since > 0)
+            facts.state += ", last known of " + ago_utc(since, now);
     }
     return facts;
 }

@@ -34,6 +34,9 @@ TEST_CASE("desk status: what is known of the run, its attempts and their jobs") 
     CHECK(attempt.at("progress").at("step") == 40);
     CHECK(attempt.at("progress").at("age_s") == 3);
     CHECK(attempt.at("jobs").at(0).at("state") == "RUNNING");
+    CHECK(attempt.at("jobs").at(0).at("seen") == unix_seconds(room.slurm.now()));
+    CHECK(attempt.at("jobs").at(0).at("evidence") != "");
+    CHECK(!attempt.contains("unknown_since"));
     CHECK(dump_json(status).find(secret_value) == std::string::npos);
 }
 
@@ -77,7 +80,9 @@ TEST_CASE("desk status: a silent Slurm means that nothing is known") {
     DeskRoom room;
     room.train();
     room.slurm.controller_down = true;
-    CHECK(room.answer(room.request("status")).at("state") == "unknown");
+    const auto status = room.answer(room.request("status"));
+    CHECK(status.at("state") == "unknown");
+    CHECK(status.at("attempts").at(0).at("unknown_since").get<std::int64_t>() > 0); // when something was known last
     CHECK(room.slurm.counters.submits == 1);
 }
 

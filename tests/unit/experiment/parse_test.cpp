@@ -37,6 +37,14 @@ TEST_CASE("experiment: the smallest one") {
     CHECK(parsed.experiment == expected);
 }
 
+TEST_CASE("experiment: the example of a whole training has no problem") {
+    const auto parsed = parse_experiment({example("char-gpt/experiment.yaml"), "experiment.yaml"});
+    CHECK(parsed.text() == "");
+    CHECK(parsed.warnings.empty());
+    CHECK(!parsed.experiment.checkpoint.resume_args.empty());
+    CHECK(!parsed.experiment.progress.patterns.empty());
+}
+
 TEST_CASE("experiment: every-key.yaml holds every key of the table, and has no problem") {
     const auto parsed = parse_experiment({example("every-key.yaml"), "every-key.yaml"});
     CHECK(parsed.text() == "");
