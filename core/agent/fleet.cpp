@@ -62,8 +62,8 @@ std::vector<std::string> Fleet::ready(Instant now) const {
 
 std::vector<std::string> Fleet::to_set_up() const {
     std::vector<std::string> out;
-    for (const auto &name : connected())
-        if (at(name).setup == FleetNode::Setup::none)
+    for (const auto &name : names_)
+        if (const auto &node = at(name); node.connected && !node.bad && node.setup == FleetNode::Setup::none)
             out.push_back(name);
     return out;
 }

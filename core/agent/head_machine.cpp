@@ -19,6 +19,8 @@ constexpr Duration term_window = 2s;
 // Slurm sends SIGKILL after KillWait, 30 s by default: the facts must be written before.
 constexpr Duration term_grace = 20s, term_grace_without_save = 3s;
 constexpr Duration tick_period = 1s, beat_retry = 1s;
+constexpr std::size_t small_fleet = 128;   // up to which every message is looked at for itself
+constexpr Duration look_pause_per_node = 10us;
 constexpr int do_not_restart_code = 93;
 constexpr std::size_t most_signals = 20; // somebody rings all the time; the first ones tell
 
@@ -50,6 +52,8 @@ HeadMachine::HeadMachine(HeadConfig config, Instant now)
       failed_at_step_(config_.resumed_step), jumps_(now), started_(now), phase_since_(now), deadline_(now + start_limit),
       beat_due_(now), setup_since_(now), training_since_(now) {
     INVARIANT(config_.needed > 0 && config_.ranks_per_node > 0);
+    if (config_.nodes.size() > small_fleet)
+        look_pause_ = look_pause_per_node * config_.nodes.size();
     // Whoever claimed this attempt wrote that down just now; without a first beat we must not train either.
     lease_.renew(config_.lease_from.value_or(now), config_.lease);
 }
@@ -60,9 +64,18 @@ std::vector<HeadAction> HeadMachine::step(const HeadInput &input, Instant now) {
         return out;
     if (const Duration jump = jumps_.look(now); jump > Duration::zero())
         shift(jump);
+    const HeadPhase before = phase_;
     take(input, now, out);
-    advance(now, out);
+    unlooked_ = !may_look(input, now) && phase_ == before && out.empty();
+    if (!unlooked_) {
+        looked_ = now;
+        advance(now, out);
+    }
     return out;
+}
+
+bool HeadMachine::may_look(const HeadInput &input, Instant now) const {
+    return !looked_ || now - *looked_ >= look_pause_ || std::holds_alternative<Tick>(input);
 }
 
 std::optional<Instant> HeadMachine::wake_at() const {
@@ -71,6 +84,8 @@ std::optional<Instant> HeadMachine::wake_at() const {
     Instant next = std::min(jumps_.last() + tick_period, deadline_);
     if (!beat_pending_)
         next = std::min(next, beat_due_);
+    if (unlooked_)
+        next = std::min(next, *looked_ + look_pause_);
     for (const auto &at : {now_.term_verdict_at, now_.baseline_by, now_.evidence_by, lease_.end(), stall_at()})
         if (at)
             next = std::min(next, *at);

@@ -68,6 +68,7 @@ private:
     void send_save(Instant now, Actions &out);
 
     // head_machine_rules.cpp: what follows from the state and the time alone.
+    bool may_look(const HeadInput &input, Instant now) const;
     void advance(Instant now, Actions &out);
     void find_lost(Instant now, Actions &out);
     void advance_starting(Instant now, Actions &out);
@@ -113,6 +114,9 @@ private:
     JumpWatch jumps_;
     Instant started_, phase_since_, deadline_, beat_due_, setup_since_, training_since_;
     std::optional<Instant> enough_since_; // nodes to begin with
+    Duration look_pause_{};               // of large fleets: the rules look at every node, and not for each message
+    std::optional<Instant> looked_;
+    bool unlooked_ = false;               // something came since
     Duration setup_time_{}, trained_{}; // of all generations
 };
 
