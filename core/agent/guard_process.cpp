@@ -25,7 +25,8 @@ using namespace std::chrono_literals;
 
 constexpr int control_fd = guard_control_fd, spec_fd = guard_spec_fd, first_output_fd = guard_first_output_fd;
 constexpr Duration doubt_after = 5s;         // in D state, or a debugger's
-constexpr auto kill_again = 20ms;            // forks that raced with the kill
+constexpr Duration look_first = 5ms;         // for the ranks' process groups to die, which most often is all there is
+constexpr Duration look_again_for_rest = 20ms; // forks that raced with the kill
 constexpr auto look_again = 1s;              // for the lease
 
 Instant now() { return std::chrono::steady_clock::now(); }
@@ -39,8 +40,8 @@ public:
             return 1;
         while (!all_dead_) {
             wait();
-            look_at_time();
             hear_agent();
+            look_at_time();
             reap();
         }
         say("dead");
@@ -95,9 +96,8 @@ private:
     }
 
     void wait() {
-        const auto limit = killing_since_ ? std::chrono::milliseconds{kill_again} : std::chrono::milliseconds{look_again};
-        const auto left = std::chrono::ceil<std::chrono::milliseconds>(lease_.left(now()));
-        const auto time = killing_since_ ? limit : std::min(limit, left);
+        const Duration left = killing_since_ ? look_for_rest_at_ - now() : std::min<Duration>(look_again, lease_.left(now()));
+        const auto time = std::chrono::ceil<std::chrono::milliseconds>(std::max(left, Duration::zero()));
         pollfd polls[2] = {{signals_.get(), POLLIN, 0}, {agent_here_ ? control_fd : -1, POLLIN, 0}};
         ::poll(polls, 2, static_cast<int>(time.count()));
     }
@@ -109,8 +109,8 @@ private:
             kill_all();
         if (!killing_since_)
             return;
-        for (const pid_t pid : descendants_of(::getpid(), list_processes()))
-            ::kill(pid, SIGKILL);
+        if (now() >= look_for_rest_at_)
+            kill_rest();
         if (!doubt_said_ && now() - *killing_since_ > doubt_after) {
             doubt_said_ = true;
             say("doubtful");
@@ -163,9 +163,24 @@ private:
         }
     }
 
+    // The ranks and their process groups at once. A look at all processes of a node takes longer than they need to die.
     void kill_all() {
-        if (!killing_since_)
-            killing_since_ = now();
+        if (killing_since_)
+            return;
+        killing_since_ = now();
+        look_for_rest_at_ = now() + look_first;
+        for (const pid_t pid : ranks_)
+            if (pid > 0) {
+                ::kill(-pid, SIGKILL);
+                ::kill(pid, SIGKILL); // where it is no leader yet
+            }
+    }
+
+    // Descendants in sessions of their own, and those that became ours.
+    void kill_rest() {
+        for (const pid_t pid : descendants_of(::getpid(), list_processes()))
+            ::kill(pid, SIGKILL);
+        look_for_rest_at_ = now() + look_again_for_rest;
     }
 
     void say(const std::string &text) const {
@@ -175,6 +190,7 @@ private:
     Fd signals_;
     Lease lease_;
     JumpWatch jumps_;
+    Instant look_for_rest_at_;
     std::vector<pid_t> ranks_; // -1: ended
     std::optional<Instant> killing_since_;
     bool agent_here_ = true, all_dead_ = false, doubt_said_ = false;
