@@ -231,8 +231,8 @@ private:
         out.superseded = [lost] { return lost->load(); };
         out.wishes = [hooks] {
             Wishes wishes;
-            wishes.stop = hooks.stop_wished();
-            wishes.checkpoint_now = !wishes.stop && hooks.take_save_wish();
+            wishes.end = hooks.end_wish();
+            wishes.checkpoint_now = wishes.end == EndWish::none && hooks.take_save_wish();
             return wishes;
         };
         // Both are called from one thread.

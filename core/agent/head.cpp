@@ -188,6 +188,7 @@ private:
     }
 
     void act(const PollCheckpoint &) { poll_checkpoint(); }
+    void act(const LookAtWishes &) { look_at_wishes(); }
 
     void act(const ChooseCheckpoint &) {
         checkpoints_.add([this, hooks = hooks_, weak = std::weak_ptr{loop_}] {
@@ -309,10 +310,11 @@ private:
     }
 
     void take(const Wishes &wishes) {
-        if (wishes.stop)
-            give(StopWish{});
+        if (wishes.end != EndWish::none)
+            give(StopWish{wishes.end == EndWish::stop});
         else if (wishes.checkpoint_now)
             give(SaveWish{});
+        give(WishesSeen{});
     }
 
     void step_ended(const std::string &text) {

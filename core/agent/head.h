@@ -41,7 +41,8 @@ struct HeadPlan {
 
 // What the user asks of a run that trains: files under control/. A save is asked for once.
 struct Wishes {
-    bool stop = false, checkpoint_now = false;
+    EndWish end = EndWish::none;
+    bool checkpoint_now = false;
 };
 
 // What the head needs of the run's protocol. All but `superseded` may block on a hanging file system: they are

@@ -27,15 +27,16 @@ struct CheckpointChosen { std::optional<CheckpointSeen> newest; std::string erro
 struct StepEnded { std::string text; };              // an srun of agents ended, and what it said
 struct EarlySignal {};
 struct TermSignal {};
-struct StopWish {};
+struct StopWish { bool save = true; };               // control/stop; without a save: `cancel`
 struct SaveWish {};                                  // control/checkpoint-now
+struct WishesSeen {};                                // control/ was read; what it asks for was given before this
 struct BeatWritten { Instant started; };
 struct BeatFailed { std::string why; };
 struct Superseded {};
 struct Tick {};
 using HeadInput = std::variant<NodeConnected, NodeClosed, NodeHeard, NodeRenewed, SetupDone, RankExited, NodeRanksDead, NodeTerm,
                                ProgressSeen, EvidenceDone, CheckpointPolled, CheckpointChosen, StepEnded, EarlySignal, TermSignal,
-                               StopWish, SaveWish, BeatWritten, BeatFailed, Superseded, Tick>;
+                               StopWish, SaveWish, WishesSeen, BeatWritten, BeatFailed, Superseded, Tick>;
 
 // Actions.
 struct StartSetup { std::vector<std::string> nodes; };
@@ -49,6 +50,7 @@ struct KillRanks { int generation = 0; };
 struct SendSave { int generation = 0; std::string signal; };
 struct CollectEvidence { int generation = 0; };
 struct PollCheckpoint {};
+struct LookAtWishes {};
 struct ChooseCheckpoint {};  // all ranks are dead: which one the next generation goes on from
 struct WriteBeat {};
 struct ReportNode { std::string node, evidence; }; // a bad one, for health.report_node
@@ -61,7 +63,7 @@ struct GenerationEnded { // why, and who was first; the others' errors are a cas
     double trained_s = 0;
 };
 struct Finish { Outcome outcome; };
-using HeadAction = std::variant<StartSetup, StartAgents, StartGeneration, KillRanks, SendSave, CollectEvidence, PollCheckpoint,
+using HeadAction = std::variant<StartSetup, StartAgents, StartGeneration, KillRanks, SendSave, CollectEvidence, PollCheckpoint, LookAtWishes,
                                 ChooseCheckpoint, WriteBeat, ReportNode, Note, GenerationEnded, Finish>;
 
 struct HeadConfig {

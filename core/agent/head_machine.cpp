@@ -185,8 +185,19 @@ void HeadMachine::take(const HeadInput &input, Instant now, Actions &out) {
                 note_signal("TERM", now);
                 take_term(now, out);
             },
-            [&](const StopWish &) { wish_end(OutcomeKind::stopped, now, out); },
+            [&](const StopWish &in) {
+                if (!in.save && (phase_ == HeadPhase::training || phase_ == HeadPhase::saving)) {
+                    ending_ = true;
+                    begin_kill(OutcomeKind::stopped, "", now, out);
+                } else {
+                    wish_end(OutcomeKind::stopped, now, out);
+                }
+            },
             [&](const SaveWish &) { wish_save(now, out); },
+            [&](const WishesSeen &) {
+                now_.wishes_known = true;
+                send_save_when_known(now, out);
+            },
             [&](const BeatWritten &in) {
                 beat_pending_ = false;
                 beat_due_ = in.started + config_.heartbeat;
@@ -263,9 +274,12 @@ void HeadMachine::take_term(Instant now, Actions &out) {
         begin_save(OutcomeKind::terminated, now, out);
         deadline_ = now + (config_.save_signal.empty() ? term_grace_without_save : std::min(term_grace, config_.save_time));
         // Ranks that save on TERM got that from Slurm already.
-        now_.baseline_by.reset();
-        if (!config_.save_signal.empty() && config_.save_signal != "TERM")
-            send_save(now, out);
+        if (config_.save_signal.empty() || config_.save_signal == "TERM") {
+            now_.baseline_by.reset();
+        } else { // a user's `cancel` looks like this, too, and wants no save
+            now_.wishes_known = false;
+            out.emplace_back(LookAtWishes{});
+        }
         return;
     }
     case HeadPhase::saving:

@@ -39,6 +39,7 @@ private:
         std::string text;
         std::optional<Instant> term_verdict_at; // a rank died of SIGTERM: does the whole job end?
         // A save that was asked for.
+        bool wishes_known = true;       // a TERM may be a `cancel`
         bool save_only = false;         // and then training goes on
         bool save_sent = false, baseline_known = false;
         std::optional<CheckpointSeen> baseline; // the newest before it
@@ -65,6 +66,7 @@ private:
     void take_checkpoint(const CheckpointPolled &input, Instant now, Actions &out);
     void wish_save(Instant now, Actions &out);
     void begin_save(OutcomeKind kind, Instant now, Actions &out);
+    void send_save_when_known(Instant now, Actions &out);
     void send_save(Instant now, Actions &out);
 
     // head_machine_rules.cpp: what follows from the state and the time alone.

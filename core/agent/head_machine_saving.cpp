@@ -30,10 +30,7 @@ void HeadMachine::take_checkpoint(const CheckpointPolled &in, Instant now, Actio
     if (!now_.baseline_known) {
         now_.baseline_known = true;
         now_.baseline = in.newest;
-        if (now_.baseline_by) {
-            now_.baseline_by.reset();
-            send_save(now, out);
-        }
+        send_save_when_known(now, out);
     } else if (now_.save_sent && now_.save_text.empty() && in.newest && (!now_.baseline || in.newest->step > now_.baseline->step)) {
         now_.save_text = fmt::format("saved step {} in {:.1f} s", in.newest->step, seconds(now - *now_.saved_since));
         out.emplace_back(Note{"saved", now_.save_text});
@@ -63,8 +60,16 @@ void HeadMachine::begin_save(OutcomeKind kind, Instant now, Actions &out) {
                                                     : std::min(deadline_, *config_.limit - limit_margin);
     // What is complete before the save is asked for tells its checkpoint from one that was written anyway.
     now_.baseline_known = now_.save_sent = now_.save_only = false;
+    now_.wishes_known = true;
     now_.baseline_by = now + baseline_limit;
     out.emplace_back(PollCheckpoint{});
+}
+
+void HeadMachine::send_save_when_known(Instant now, Actions &out) {
+    if (!now_.baseline_by || !now_.baseline_known || !now_.wishes_known)
+        return;
+    now_.baseline_by.reset();
+    send_save(now, out);
 }
 
 void HeadMachine::send_save(Instant now, Actions &out) {

@@ -59,10 +59,19 @@ private:
     TrainHooks hooks(Instant checked) {
         return {checked,
                 [self = shared_from_this()](const ProgressFile &progress) { return self->beat(progress); },
-                [self = shared_from_this()] { return self->wished("stop"); },
+                [self = shared_from_this()] { return self->end_wish(); },
                 [self = shared_from_this()] {
                     return self->wished("checkpoint-now") && self->world_.files.remove(self->job_.paths.wish("checkpoint-now")).ok();
                 }};
+    }
+
+    EndWish end_wish() {
+        if (!wished("stop"))
+            return EndWish::none;
+        const std::string path = job_.paths.wish("stop");
+        const auto text = world_.files.read(path);
+        const auto wish = parse_json(text && *text ? **text : "", path);
+        return wish && wish->is_object() && wish->value("save", Json(true)) == Json(false) ? EndWish::cancel : EndWish::stop;
     }
 
     bool wished(const std::string &name) {

@@ -15,7 +15,7 @@ struct TrainHooks {
     // Writes progress.json and then asks whether the attempt is still ours. False: kill the ranks, at once.
     // Ranks may live until a lease after the START of the last call that returned true.
     std::function<Result<bool>(const ProgressFile &)> beat;
-    std::function<bool()> stop_wished;
+    std::function<EndWish()> end_wish;
     std::function<bool()> take_save_wish; // control/checkpoint-now; true once for each wish
 };
 using Train = std::function<Outcome(const TrainHooks &)>;

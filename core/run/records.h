@@ -15,6 +15,8 @@
 
 namespace trainctl {
 
+enum class EndWish { none, stop, cancel }; // what control/stop says; a cancel wants no save
+
 // Where things lie. `root` is the run root on the cluster.
 struct RunPaths {
     std::string root;

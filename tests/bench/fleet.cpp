@@ -255,7 +255,7 @@ pid_t start_head(const HeadPlan &plan, const std::string &folder) {
     hooks.superseded = [] { return false; };
     hooks.wishes = [folder] {
         Wishes wishes;
-        wishes.stop = PosixFiles{}.read(folder + "/stop")->has_value();
+        wishes.end = PosixFiles{}.read(folder + "/stop")->has_value() ? EndWish::stop : EndWish::none;
         return wishes;
     };
     hooks.newest_checkpoint = []() -> std::optional<CheckpointSeen> { return std::nullopt; };

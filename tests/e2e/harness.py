@@ -112,12 +112,18 @@ class Sandbox:
         return self.home.run("-F", status["ssh_config"], status["ssh_host"], line, program="ssh", check=check).stdout
 
 
+def flavour():
+    return os.environ.get("TRAINCTL_SANDBOX_FLAVOUR", "plain").split(",")
+
+
 def flavour_options():
-    """What `sandbox up` gets for the shared sandbox."""
-    options = ["--nodes", "8"]
-    for word in os.environ.get("TRAINCTL_SANDBOX_FLAVOUR", "plain").split(","):
-        options += FLAVOURS[word]
-    return options
+    """What `sandbox up` gets besides its nodes."""
+    return [option for word in flavour() for option in FLAVOURS[word]]
+
+
+def goes_on_by_itself():
+    """False where a site refuses standbys and sbatch from nodes: a run needs a command of its user for its next attempt."""
+    return "strict" not in flavour()
 
 
 def shared_sandbox():
@@ -125,7 +131,7 @@ def shared_sandbox():
     shared = os.environ.get("TRAINCTL_SANDBOX_HOME")
     sandbox = Sandbox(Home(shared), "e2e")
     if not shared:
-        sandbox.up(*flavour_options())
+        sandbox.up("--nodes", "8", *flavour_options())
     return sandbox, not shared
 
 
@@ -156,7 +162,7 @@ def main():
     """`harness.py up|down` starts and ends the shared sandbox: ctest's fixture."""
     sandbox = Sandbox(Home(os.environ["TRAINCTL_SANDBOX_HOME"]), "e2e")
     if sys.argv[1:] == ["up"]:
-        print(sandbox.up(*flavour_options()).stdout)
+        print(sandbox.up("--nodes", "8", *flavour_options()).stdout)
     elif sys.argv[1:] == ["down"]:
         print(sandbox.down().stdout)
         shutil.rmtree(sandbox.home.path, ignore_errors=True)

@@ -9,16 +9,18 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 import unittest
 
 import lineage
-from harness import TRAINCTL, processes_naming, shared_sandbox, wait_until
+from harness import TRAINCTL, goes_on_by_itself, processes_naming, shared_sandbox, wait_until
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 PYTHON = "/usr/bin/python3" if os.path.exists("/usr/bin/python3") else sys.executable
 RUN_LIMIT = 150  # seconds until a run is at its end, on a busy machine
 SEED = "1"
 GONE_LIMIT = 10  # seconds after a run's end until none of its processes lives
+LOOK_EVERY = 2  # seconds between two looks of a user, on sites where a run needs them
 
 # How long sbatch itself may go on retrying: the sandbox's answers at once.
 os.environ["TRAINCTL_SUBMIT_HORIZON_S"] = "5"
@@ -129,6 +131,7 @@ class Run:
         self.lineage = f"{self.folder}/lineage"
         self.file = f"{self.folder}/{name}.yaml"
         self.id = None
+        self.look_at = 0
         self.before = []
         self.before = self.ids()
         self.experiment = {
@@ -212,27 +215,37 @@ class Run:
     def entries(self):
         return lineage.read(self.lineage)[0] if os.path.exists(self.lineage) else []
 
+    def until(self, condition, deadline, what):
+        """Looks at files only, so that what goes on goes on by itself, wherever a site lets it."""
+        def looked():
+            if not goes_on_by_itself() and time.monotonic() > self.look_at:
+                self.command("status", self.id)
+                self.look_at = time.monotonic() + LOOK_EVERY
+            return condition()
+        return wait_until(looked, deadline, what)
+
     def wait_step(self, step, attempt=1):
         def reached():
             # A line may be half written while we look.
             return [entry for entry in self.entries()
                     if entry["event"] == "step" and entry["step"] >= step and entry["attempt"] >= attempt]
-        return wait_until(reached, RUN_LIMIT, f"step {step} of {self.id}, attempt {attempt}")[0]
+        return self.until(reached, RUN_LIMIT, f"step {step} of {self.id}, attempt {attempt}")[0]
 
     def wait_generation(self, number, attempt=1):
         """Until this generation is told of in the journal; what it says."""
         def begun():
             return [event for event in self.events("generation_started")
                     if (event["attempt"], event["generation"]) == (attempt, number)]
-        return wait_until(begun, RUN_LIMIT, f"generation {number} of {self.id}")[0]
+        return self.until(begun, RUN_LIMIT, f"generation {number} of {self.id}")[0]
 
     def wait_standby(self):
-        """Until the attempt behind the one that trains waits in the queue."""
+        """Until the attempt behind the one that trains waits in the queue; nothing where a site refuses that."""
+        if not goes_on_by_itself():
+            return None
         return wait_until(lambda: [job for job, (_, state) in self.jobs().items() if state == "PENDING"], what="a standby")[0]
 
     def wait_end(self, state="finished"):
-        """Looks at files only, so that what goes on goes on by itself."""
-        wait_until(lambda: self.record("ended.json"), RUN_LIMIT, f"the end of {self.id}")
+        self.until(lambda: self.record("ended.json"), RUN_LIMIT, f"the end of {self.id}")
         status = self.status()
         if status["state"] != state:
             raise AssertionError(f"{self.id} is {status['state']}, not {state}\n{self.text()}")

@@ -74,11 +74,14 @@ class Launchers(RunCase):
         victim = run.rank(3)
         self.assertIn("slurmstepd", [command_name(pid) for pid in parents(victim)])
         others = [run.rank(rank) for rank in range(3)]
+        at = run.entries()[-1]["step"]
         kill(victim, signal.SIGKILL)
         wait_until(lambda: not any(alive(pid) for pid in others), 10, "the end of the other ranks")
         run.wait_end()
         self.check_lineage(run)
-        self.assertEqual([step for _, step in self.resumes(run)], [0, 20])
+        (_, begun), (_, resumed) = self.resumes(run)
+        self.assertEqual((begun, resumed % 10), (0, 0))
+        self.assertGreaterEqual(resumed, at // 10 * 10 - 10)  # rank 0 writes, and may be a step behind
         self.assertRegex(run.read("attempts/001/logs/agent.log"), r"rank 3 ended: code 0, signal 9")
         self.assertRegex(run.read("attempts/001/logs/g01/n1.log") or run.read("attempts/001/logs/g01/n3.log"), r"\[r0\] step \d+ loss")
         said = self.said(run)
@@ -107,7 +110,9 @@ class Launchers(RunCase):
         kill(run.rank(1), signal.SIGKILL)
         run.wait_end()
         self.check_lineage(run)
-        self.assertEqual([step for _, step in self.resumes(run)], [0, 20])
+        (_, begun), (_, resumed) = self.resumes(run)
+        self.assertEqual((begun, resumed % 10), (0, 0))
+        self.assertGreaterEqual(resumed, at // 10 * 10 - 10)  # rank 0 writes, and may be a step behind
         with open(f"{run.folder}/says", encoding="utf-8") as file:
             lines = sorted(file.read().splitlines())
         self.assertEqual(len(lines), 4, lines)

@@ -227,7 +227,7 @@ private:
             progress.step = step;
             if (step % 25 == 0)
                 progress.checkpoint_step = checkpoint_ = std::max(checkpoint_, step);
-            if (hooks.stop_wished())
+            if (hooks.end_wish() != EndWish::none)
                 return ended(me, OutcomeKind::stopped, started);
             if (step >= steps_to_train)
                 return ended(me, OutcomeKind::finished, started);

@@ -87,7 +87,7 @@ struct Attempt {
         hooks.superseded = [folder] { return PosixFiles{}.read(folder + "/superseded")->has_value(); };
         hooks.wishes = [folder] {
             Wishes wishes;
-            wishes.stop = PosixFiles{}.read(folder + "/stop")->has_value();
+            wishes.end = PosixFiles{}.read(folder + "/stop")->has_value() ? EndWish::stop : EndWish::none;
             wishes.checkpoint_now = PosixFiles{}.read(folder + "/save")->has_value() && PosixFiles{}.remove(folder + "/save").ok();
             return wishes;
         };

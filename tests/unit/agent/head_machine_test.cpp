@@ -267,6 +267,29 @@ TEST_CASE("head: stop saves where that can be done, and kills where not") {
     CHECK(early.kind() == OutcomeKind::stopped);
 }
 
+TEST_CASE("head: a cancel looks like a preemption at first, and gets no save") {
+    for (const bool cancelled : {true, false}) {
+        CAPTURE(cancelled);
+        Rig rig{Rig::saving()};
+        rig.train();
+        rig.give(NodeTerm{"n1"});
+        CHECK(rig.count<LookAtWishes>() == 1);
+        rig.give(CheckpointPolled{});
+        CHECK(rig.count<SendSave>() == 0);
+        if (cancelled)
+            rig.give(StopWish{false});
+        rig.give(WishesSeen{});
+        CHECK(rig.count<SendSave>() == (cancelled ? 0u : 1u));
+        CHECK(rig.count<KillRanks>() == (cancelled ? 1u : 0u));
+    }
+    Rig blind{Rig::saving()}; // control/ can't be read: saved rather than lost
+    blind.train();
+    blind.give(TermSignal{});
+    blind.give(CheckpointPolled{});
+    blind.pass(1s);
+    CHECK(blind.count<SendSave>() == 1);
+}
+
 TEST_CASE("head: no beat for a lease, or another attempt, kills the ranks") {
     Rig rig;
     rig.train();

@@ -83,7 +83,7 @@ TEST_CASE("attempt: a training that finishes ends the run, and its standby goes 
     c.submit();
     CHECK(c.head(1, [&](const TrainHooks &hooks) {
         CHECK(hooks.beat({}).value());
-        CHECK(!hooks.stop_wished());
+        CHECK(hooks.end_wish() == EndWish::none);
         CHECK(c.state(2) == "PENDING"); // made right after the claim
         return outcome_of(OutcomeKind::finished);
     }) == 0);
@@ -130,12 +130,26 @@ TEST_CASE("attempt: no newer checkpoint, three times in a row, ends the run for 
     CHECK(c.reconcile_now().state == RunState::failed);
 }
 
+TEST_CASE("attempt: control/stop says whether the user wants a save; one that can't be read does") {
+    for (const auto &[text, wish] : {std::pair{"{\"save\": false}", EndWish::cancel}, std::pair{"{\"save\": true}", EndWish::stop},
+                                     std::pair{"{\"sa", EndWish::stop}}) {
+        CAPTURE(text);
+        Cluster c;
+        c.submit();
+        c.head(1, [&, text = std::string{text}, wish = wish](const TrainHooks &hooks) {
+            REQUIRE(c.files.write(c.paths.wish("stop"), text));
+            CHECK(hooks.end_wish() == wish);
+            return outcome_of(OutcomeKind::stopped, 5);
+        });
+    }
+}
+
 TEST_CASE("attempt: a wish to stop ends the run after the training has saved") {
     Cluster c;
     c.submit();
     c.head(1, [&](const TrainHooks &hooks) {
         REQUIRE(c.files.write(c.paths.wish("stop"), "{}"));
-        CHECK(hooks.stop_wished());
+        CHECK(hooks.end_wish() == EndWish::stop);
         return outcome_of(OutcomeKind::stopped, 5);
     });
     CHECK(c.ended()->kind == EndKind::stopped);
