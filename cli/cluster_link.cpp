@@ -74,6 +74,8 @@ Error desk_error(const Json &error, const std::string &where) {
     for (int i = 0; i <= static_cast<int>(ErrorKind::io); ++i)
         if (kind == to_string(static_cast<ErrorKind>(i)))
             out.kind = static_cast<ErrorKind>(i);
+    if (out.kind == ErrorKind::denied) // a file or a job there, not the way to it
+        out.kind = ErrorKind::io;
     if (out.where.empty())
         out.where = where;
     return out;

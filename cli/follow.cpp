@@ -7,7 +7,6 @@
 
 #include <chrono>
 #include <fmt/format.h>
-#include <map>
 #include <unistd.h>
 
 namespace trainctl {
@@ -24,7 +23,6 @@ class LogPrinter {
 public:
     void print(const Json &log) {
         const auto file = log.value("file", "");
-        offsets_[file] = log.value("offset", 0);
         std::string text;
         if (file != last_)
             text = fmt::format("{}==> attempt {}, {} <==\n", last_.empty() ? "" : "\n", file.substr(0, file.find('/')), name_of(file));
@@ -33,7 +31,6 @@ public:
             text += line + "\n";
         trainctl::print(text);
     }
-    const std::map<std::string, std::int64_t> &offsets() const { return offsets_; }
 
 private:
     // "001/logs/g01/n1.log" -> "g01/n1"
@@ -43,7 +40,28 @@ private:
         return name.substr(0, name.rfind('.'));
     }
     std::string last_;
-    std::map<std::string, std::int64_t> offsets_;
+};
+
+// What is asked of the desk: after a lost link from where it had come, whichever attempt is the newest by then.
+class Question {
+public:
+    explicit Question(const FollowRequest &request)
+        : json_{{"verb", "logs"}, {"run", request.run}, {"follow", request.follow}, {"quiet", !request.logs}, {"all", request.all},
+                {"attempt", request.attempt}, {"tail", request.tail}, {"places", Json::object()}} {}
+
+    void heard(const Json &message) {
+        if (const auto following = message.find("following"); following != message.end()) {
+            json_["attempt"] = following->value("attempt", 0);
+            json_["places"] = following->value("places", Json::object());
+            json_["tail"] = -1;
+        }
+        if (const auto log = message.find("log"); log != message.end())
+            json_["places"][log->value("file", "")] = {{"inode", log->value("inode", std::uint64_t{0})}, {"offset", log->value("offset", std::int64_t{0})}};
+    }
+    const Json &json() const { return json_; }
+
+private:
+    Json json_;
 };
 
 // One line for each change: which attempt trains, and why the one before ended.
@@ -94,20 +112,22 @@ int report_cluster_error(const Error &error) {
 
 int follow_run(ClusterLink &link, const FollowRequest &request) {
     LogPrinter printer;
+    Question question{request};
     int failures = 0;
     for (;;) {
-        Json call{{"verb", "logs"}, {"run", request.run}, {"follow", request.follow}, {"quiet", !request.logs}, {"all", request.all},
-                  {"attempt", request.attempt}, {"tail", request.tail}, {"offsets", printer.offsets()}};
         auto status = link.call(
-            call,
+            question.json(),
             [&](const Json &message) {
                 failures = 0;
+                question.heard(message);
                 if (request.json) {
                     Json line = message;
                     line["format"] = 1;
                     print(dump_json(line) + "\n");
                 } else if (message.contains("log"))
                     printer.print(message["log"]);
+                else if (message.contains("problem"))
+                    note("trainctl: warning: {}\n", clean(message.value("problem", "")));
                 else if (message.contains("status") && request.follow)
                     say_state(message["status"]);
                 return true;

@@ -62,6 +62,8 @@ Error errno_error(int code, const std::string &what, const std::string &where) {
     Error error{kind_of_errno(code), what + ": " + std::strerror(code), where, ""};
     if (error.kind == ErrorKind::no_space)
         error.hint = "free some space or raise the quota there; nothing was lost, try again afterwards";
+    if (error.kind == ErrorKind::denied)
+        error.hint = "look whose it is and what its permissions are, and whether its file system is mounted read-only";
     return error;
 }
 

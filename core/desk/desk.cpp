@@ -137,11 +137,7 @@ ProtocolLimits desk_limits(const LoadedRun &run) {
 
 Result<Reconciled> put_right(DeskCall &call, const LoadedRun &run, bool act) {
     World world{call.files, call.scheduler, call.clock, call.who};
-    const auto prepare = [&](const MakeRequest &make) -> Result<SubmitRequest> {
-        if (auto owned = own_checkpoints(call.files, run.paths, run.experiment); !owned)
-            return owned.error();
-        return prepare_submission(call.files, run, make);
-    };
+    const auto prepare = [&](const MakeRequest &make) { return prepare_submission(call.files, run, make); };
     return reconcile(world, run.paths, {run.experiment.recovery, desk_limits(run), ::getuid(), act, prepare});
 }
 

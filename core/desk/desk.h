@@ -46,9 +46,7 @@ int desk_main();
 ProtocolLimits desk_limits(const LoadedRun &run);
 Result<RunPaths> run_of(const DeskCall &call);
 Result<Json> status_of(DeskCall &call, const RunPaths &paths, bool act);
-// Puts the run right where that is wanted; no attempt is made while another run has its checkpoint folder.
+// Puts the run right where that is wanted.
 Result<Reconciled> put_right(DeskCall &call, const LoadedRun &run, bool act);
-// A checkpoint folder outside of the run's own belongs to one living run at a time: this one from now on, or an error.
-Result<void> own_checkpoints(Files &files, const RunPaths &paths, const Experiment &experiment);
 
 } // namespace trainctl

@@ -1,12 +1,11 @@
 #include "desk/desk.h"
 
 #include "base/text.h"
+#include "desk/log_reader.h"
 
 #include <algorithm>
-#include <fcntl.h>
 #include <fmt/format.h>
-#include <map>
-#include <sys/stat.h>
+#include <set>
 #include <unistd.h>
 
 namespace trainctl {
@@ -19,37 +18,70 @@ constexpr Duration poll = 500ms;             // a stat of a few files: cheap for
 constexpr Duration reconcile_every = 30s;    // whether the run still lives, and goes on if it can
 constexpr Duration reconcile_pending = 3s;   // while a job is on its way to its nodes, for the first minute
 constexpr Duration alive_every = 15s;        // a word now and then: writing it is how a lost link is noticed
-constexpr std::size_t piece_size = 256u << 10;
 
-// New text of log files, remembered by offset. Only whole lines go out.
-class LogReader {
+// What the ranks print, from where it was passed on last.
+class LogTeller {
 public:
-    LogReader(DeskCall &call, RunPaths paths) : call_(call), paths_(std::move(paths)) {
-        if (const auto given = call.request.find("offsets"); given != call.request.end() && given->is_object())
-            for (const auto &[file, offset] : given->items())
-                offsets_[file] = offset.is_number() ? offset.get<std::int64_t>() : 0;
+    LogTeller(DeskCall &call, const RunPaths &paths) : call_(call), attempts_(paths.attempts()), reader_(attempts_) {
+        const auto places = call.request.find("places");
+        if (places == call.request.end() || !places->is_object())
+            return;
+        for (const auto &[file, place] : places->items())
+            if (place.is_object())
+                reader_.go_to(file, {place.value("inode", std::uint64_t{0}), place.value("offset", std::int64_t{0})});
     }
 
-    // Files of the attempts from `first` on, relative to attempts/: "001/logs/g01/n1.log".
-    Result<std::vector<std::string>> files(int first, bool all) const {
+    // Of the attempts from `first` on; true where anything was new.
+    Result<bool> pass_on(int first, bool all) {
+        auto files = log_files(first, all);
+        if (!files)
+            return files.error();
+        bool any = false;
+        for (const auto &file : *files)
+            while (pass_on(file))
+                any = true;
+        return any;
+    }
+
+    // What is there begins `lines` lines before its end, or at its beginning where that is less than 0. Says from where on
+    // it is followed: who lost the link asks for that, and misses nothing that came meanwhile.
+    Result<void> begin(int first, bool all, std::int64_t lines) {
+        auto files = log_files(first, all);
+        if (!files)
+            return files.error();
+        for (const auto &file : *files)
+            if (lines >= 0)
+                if (auto skipped = reader_.skip_to_tail(file, lines); !skipped)
+                    return skipped;
+        Json places = Json::object();
+        for (const auto &[file, place] : reader_.places())
+            places[file] = {{"inode", place.inode}, {"offset", place.offset}};
+        call_.say({{"following", {{"attempt", first}, {"places", places}}}});
+        return {};
+    }
+
+private:
+    // Relative to attempts/: "001/logs/g01/n1.log".
+    Result<std::vector<std::string>> log_files(int first, bool all) const {
         std::vector<std::string> out;
-        auto attempts = call_.files.list(paths_.attempts());
+        auto attempts = call_.files.list(attempts_);
         if (!attempts)
             return attempts.error();
         for (const auto &attempt : *attempts) {
             const auto no = parse_attempt_no(attempt);
             if (!no || no->value < first)
                 continue;
-            auto names = call_.files.list(join_path(paths_.attempts(), attempt + "/logs"));
+            auto names = call_.files.list(join_path(attempts_, attempt + "/logs"));
             if (!names)
                 return names.error();
+            const bool any_generation = std::any_of(names->begin(), names->end(), [](const auto &name) { return name.starts_with("g"); });
             for (const auto &name : *names) {
                 if (all && name.ends_with(".log"))
                     out.push_back(attempt + "/logs/" + name);
                 // The setup's are of interest where it was the end: no rank has printed anything.
-                if (!name.starts_with("g") && !(name == "setup" && (all || !any_generation(*names))))
+                if (!name.starts_with("g") && !(name == "setup" && (all || !any_generation)))
                     continue;
-                auto nodes = call_.files.list(join_path(paths_.attempts(), attempt + "/logs/" + name));
+                auto nodes = call_.files.list(join_path(attempts_, attempt + "/logs/" + name));
                 for (const auto &node : nodes ? *nodes : std::vector<std::string>{})
                     if (node.ends_with(".log"))
                         out.push_back(attempt + "/logs/" + name + "/" + node);
@@ -58,50 +90,23 @@ public:
         return out;
     }
 
-    // Says what is new in a file; false where nothing was.
     bool pass_on(const std::string &file) {
-        auto &offset = offsets_[file];
-        const int fd = ::open(join_path(paths_.attempts(), file).c_str(), O_RDONLY | O_CLOEXEC);
-        if (fd < 0)
+        auto piece = reader_.next(file);
+        if (!piece) {
+            if (told_.insert(file).second)
+                call_.say({{"problem", piece.error().text()}});
             return false;
-        struct stat info {};
-        if (::fstat(fd, &info) == 0 && info.st_size < offset)
-            offset = 0; // rotated: what is here now is new
-        std::string piece(piece_size, '\0');
-        const auto n = ::pread(fd, piece.data(), piece.size(), offset);
-        ::close(fd);
-        piece.resize(n > 0 ? static_cast<std::size_t>(n) : 0);
-        const auto last = piece.rfind('\n');
-        if (last != std::string::npos)
-            piece.resize(last + 1);
-        else if (piece.size() < piece_size)
-            return false; // half a line: it goes on
-        offset += static_cast<std::int64_t>(piece.size());
-        call_.say({{"log", {{"file", file}, {"offset", offset}, {"text", valid_utf8(piece)}}}});
-        return !piece.empty();
-    }
-
-    // Starts `lines` lines before the end of a file.
-    void skip_to_tail(const std::string &file, std::int64_t lines) {
-        if (offsets_.contains(file))
-            return;
-        auto content = call_.files.read(join_path(paths_.attempts(), file));
-        if (!content || !*content)
-            return;
-        std::size_t at = (*content)->size();
-        for (std::int64_t i = 0; i <= lines && at != std::string::npos && at > 0; ++i)
-            at = (*content)->rfind('\n', at - 1);
-        offsets_[file] = at == std::string::npos || at == 0 ? 0 : static_cast<std::int64_t>(at + 1);
-    }
-
-private:
-    static bool any_generation(const std::vector<std::string> &names) {
-        return std::any_of(names.begin(), names.end(), [](const auto &name) { return name.starts_with("g"); });
+        }
+        if (piece->text.empty())
+            return false;
+        call_.say({{"log", {{"file", file}, {"inode", piece->place.inode}, {"offset", piece->place.offset}, {"text", valid_utf8(piece->text)}}}});
+        return true;
     }
 
     DeskCall &call_;
-    const RunPaths paths_;
-    std::map<std::string, std::int64_t> offsets_;
+    const std::string attempts_;
+    LogReader reader_;
+    std::set<std::string> told_; // files that can't be read
 };
 
 // What is worth a line when it changes: the state, the words on it, which attempts have trained, and why those before the
@@ -122,19 +127,6 @@ struct LogWishes {
     std::int64_t tail;
 };
 
-Result<bool> pass_on_all(LogReader &reader, const LogWishes &wishes) {
-    if (wishes.quiet)
-        return false;
-    auto files = reader.files(wishes.attempt, wishes.all);
-    if (!files)
-        return files.error();
-    bool any = false;
-    for (const auto &file : *files)
-        while (reader.pass_on(file))
-            any = true;
-    return any;
-}
-
 // What the run directory shows of the attempts, without asking Slurm: one file or more changes at each turn.
 std::string turn_of(DeskCall &call, const RunPaths &paths) {
     auto attempts = call.files.list(paths.attempts());
@@ -147,7 +139,7 @@ std::string turn_of(DeskCall &call, const RunPaths &paths) {
 }
 
 // Until the run has ended; says the status whenever it changed.
-Result<Json> follow(DeskCall &call, const RunPaths &paths, LogReader &reader, const LogWishes &wishes) {
+Result<Json> follow(DeskCall &call, const RunPaths &paths, LogTeller &teller, const LogWishes &wishes) {
     std::string said, turn;
     Instant looked{};
     const Instant begun = call.clock.now();
@@ -157,8 +149,9 @@ Result<Json> follow(DeskCall &call, const RunPaths &paths, LogReader &reader, co
         auto ended = call.files.read(paths.file("ended.json"));
         if (!ended)
             return ended.error();
-        if (auto passed = pass_on_all(reader, wishes); !passed)
-            return passed.error();
+        if (!wishes.quiet)
+            if (auto passed = teller.pass_on(wishes.attempt, wishes.all); !passed)
+                return passed.error();
         const Instant now_at = call.clock.now();
         if (now_at - spoken >= alive_every) {
             call.say({{"alive", true}});
@@ -196,25 +189,24 @@ Result<Json> desk_logs(DeskCall &call) {
     auto view = look_at_run(call.files, *paths);
     if (!view)
         return view.error();
-    if (wishes.attempt > 0 && view->find(AttemptNo{wishes.attempt}) == nullptr)
+    if (wishes.attempt > 1 && view->find(AttemptNo{wishes.attempt}) == nullptr)
         return Error{ErrorKind::not_found, fmt::format("there is no attempt {}; the run has {}", wishes.attempt, view->attempts.size()), paths->dir(),
                      "trainctl status " + paths->run.value + " shows its attempts"};
-    if (wishes.attempt == 0) // the newest that has trained, and those after it
+    if (wishes.attempt == 0) { // the newest that has trained, and those after it
+        wishes.attempt = 1;
         for (const auto &attempt : view->attempts)
             if (attempt.owner())
                 wishes.attempt = attempt.no.value;
-    LogReader reader{call, *paths};
-    if (wishes.tail >= 0) {
-        auto files = reader.files(wishes.attempt, wishes.all);
-        if (!files)
-            return files.error();
-        for (const auto &file : *files)
-            reader.skip_to_tail(file, wishes.tail);
     }
+    LogTeller teller{call, *paths};
+    if (!wishes.quiet)
+        if (auto begun = teller.begin(wishes.attempt, wishes.all, wishes.tail); !begun)
+            return begun.error();
     if (wishes.follow)
-        return follow(call, *paths, reader, wishes);
-    if (auto passed = pass_on_all(reader, wishes); !passed)
-        return passed.error();
+        return follow(call, *paths, teller, wishes);
+    if (!wishes.quiet)
+        if (auto passed = teller.pass_on(wishes.attempt, wishes.all); !passed)
+            return passed.error();
     return status_of(call, *paths, false);
 }
 

@@ -90,16 +90,21 @@ bool sighted(const Reconciled &seen, const RunPaths &paths, const AttemptView &a
 
 std::vector<std::string> journal_problems(Files &files, const RunPaths &paths) {
     std::map<std::string, std::string> contents;
+    std::vector<std::string> problems;
     const auto folder = paths.file("journal");
     auto names = files.list(folder);
     if (!names)
         return {names.error().text()};
     for (const auto &name : *names) {
         auto content = files.read(join_path(folder, name));
-        if (content && *content)
+        if (!content)
+            problems.push_back(content.error().text());
+        else if (*content)
             contents.emplace(join_path(folder, name), std::move(**content));
     }
-    return read_journals(contents).problems;
+    auto torn = read_journals(contents).problems;
+    problems.insert(problems.end(), torn.begin(), torn.end());
+    return problems;
 }
 
 } // namespace

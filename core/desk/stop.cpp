@@ -12,6 +12,10 @@ using namespace std::chrono_literals;
 constexpr Duration poll = 500ms;
 constexpr Duration ending_time = 90s; // KillWait (30 s by default), the epilog, and a slow controller
 
+// A job that squeue lists in words that we don't know may train. What only accounting still has as running, squeue has
+// forgotten: nobody can cancel it, and a head that lives sees the wish.
+bool may_train(const JobSighting &job) { return is_live(job) || (job.phase == JobPhase::unknown && job.evidence != "sacct"); }
+
 struct Stopper {
     DeskCall &call;
     const RunPaths &paths;
@@ -28,7 +32,7 @@ struct Stopper {
         auto found = call.scheduler.find(names);
         if (!found)
             return found.error();
-        std::erase_if(found->jobs, [](const JobSighting &job) { return !is_live(job); });
+        std::erase_if(found->jobs, [](const JobSighting &job) { return !may_train(job); });
         return std::move(found->jobs);
     }
 
@@ -43,7 +47,7 @@ struct Stopper {
                 return cancelled;
         std::vector<JobId> running;
         for (const auto &job : jobs)
-            if (job.phase == JobPhase::running && job.state != "COMPLETING" && std::find(told.begin(), told.end(), job.id.value) == told.end())
+            if (job.phase != JobPhase::pending && job.state != "COMPLETING" && std::find(told.begin(), told.end(), job.id.value) == told.end())
                 running.push_back(job.id);
         for (const auto &id : running)
             told.push_back(id.value);

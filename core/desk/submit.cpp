@@ -3,6 +3,7 @@
 #include "base/hash.h"
 #include "desk/wire.h"
 #include "experiment/parse.h"
+#include "run/checkpoint_owner.h"
 #include "slurm/start_check.h"
 
 #include <array>
@@ -225,8 +226,8 @@ Result<Json> desk_resume(DeskCall &call) {
         if (auto removed = call.files.remove(paths->wish("stop")); !removed)
             return removed.error();
         const AttemptNo last = view->last() != nullptr ? view->last()->no : AttemptNo{1};
-        if (auto moved = call.files.rename(paths->file("ended.json"), paths->file(retired_end(last))); !moved)
-            return moved.error();
+        if (auto moved = call.files.rename(paths->file("ended.json"), paths->file(retired_end(last))); !moved && moved.error().kind != ErrorKind::not_found)
+            return moved.error(); // not found: another resume was faster
     }
     auto answer = status_of(call, *paths, true);
     if (answer)

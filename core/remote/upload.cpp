@@ -38,7 +38,6 @@ Error failure(const Transport &transport, const Upload &upload, const CommandRes
         error.kind = ErrorKind::no_space;
         error.hint = "make room there, or choose another run root";
     } else if (said.find("Permission denied") != std::string::npos || said.find("Read-only") != std::string::npos) {
-        error.kind = ErrorKind::denied;
         error.hint = "choose a run root that you may write";
     }
     return error;

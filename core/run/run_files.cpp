@@ -2,6 +2,7 @@
 
 #include "experiment/parse.h"
 #include "experiment/placeholders.h"
+#include "run/checkpoint_owner.h"
 #include "script/render.h"
 
 namespace trainctl {
@@ -66,6 +67,8 @@ ProtocolLimits limits_of(const Experiment &experiment, const RunInfo &info) {
 }
 
 Result<SubmitRequest> prepare_submission(Files &files, const LoadedRun &run, const MakeRequest &request) {
+    if (auto owned = own_checkpoints(files, run.paths, run.experiment); !owned)
+        return owned.error();
     AttemptPlan plan{run.experiment, run.paths.run, request.no, run.paths.root, run.info.agent, request.exclude_nodes, request.after};
     auto rendered = render_attempt(plan, run.template_text);
     if (!rendered)

@@ -22,7 +22,8 @@ Result<LoadedRun> load_run(Files &files, const RunPaths &paths);
 
 ProtocolLimits limits_of(const Experiment &experiment, const RunInfo &info);
 
-// Renders the attempt's script into its folder and gives what sbatch needs.
+// Renders the attempt's script into its folder and gives what sbatch needs; refused where another living run has taken
+// the checkpoint folder.
 Result<SubmitRequest> prepare_submission(Files &files, const LoadedRun &run, const MakeRequest &request);
 
 // checkpoint.dir with its placeholders filled in, absolute.

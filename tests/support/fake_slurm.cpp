@@ -135,6 +135,8 @@ Result<Scheduler::Found> FakeSlurm::find(const std::vector<std::string> &names) 
                 seen.cancelled_by = job.cancelled_by;
         }
         seen.evidence = in_queue(job) ? "squeue" : "sacct";
+        if (tells)
+            tells(seen);
         absent.erase(job.name);
         found.jobs.push_back(std::move(seen));
     }

@@ -76,6 +76,8 @@ public:
     Fault next_submit = Fault::none, next_cancel = Fault::none, next_update = Fault::none;
     std::string rejection = "sbatch: error: Batch job submission failed: Requested node configuration is not available";
 
+    std::function<void(JobSighting &)> tells; // changes what find() shows of a job
+
     // Looking in.
     Counters counters;
     std::vector<std::pair<JobId, std::string>> signals;

@@ -40,7 +40,7 @@ template <class Happen, class Lost> auto with_fault(FaultPlan &plan, Happen happ
     return lost();
 }
 
-class FaultyFiles final : public Files {
+class FaultyFiles : public Files {
 public:
     explicit FaultyFiles(FaultPlan &plan) : plan_(plan) {}
 

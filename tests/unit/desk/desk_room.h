@@ -48,7 +48,8 @@ struct DeskRoom {
     Json request(const std::string &verb) const { return {{"verb", verb}, {"run", paths.run.value}}; }
 
     // As a desk's process serves it: `desk` may die of its plan, and `meanwhile` happens whenever it sleeps.
-    Result<Json> ask(Actor &desk, const Json &request, std::function<void()> meanwhile = {}) {
+    Result<Json> ask(Actor &desk, const Json &request, std::function<void()> meanwhile = {}) { return ask(desk, desk.files, request, std::move(meanwhile)); }
+    Result<Json> ask(Actor &desk, Files &its_files, const Json &request, std::function<void()> meanwhile = {}) {
         struct SharedClock final : Clock {
             SharedClock(Clock &real, std::function<void()> action) : clock(real), meanwhile(std::move(action)) {}
             Clock &clock;
@@ -61,7 +62,7 @@ struct DeskRoom {
                     meanwhile();
             }
         } clock{desk.clock, std::move(meanwhile)};
-        DeskCall call{request, root, desk.files, desk.scheduler, clock,
+        DeskCall call{request, root, its_files, desk.scheduler, clock,
                       [this]() -> Result<std::vector<Partition>> { return no_partitions ? Result<std::vector<Partition>>{*no_partitions} : cluster; },
                       [this](const Json &message) { said.push_back(message); }, desk.world.who};
         return serve_desk(call);
@@ -72,6 +73,12 @@ struct DeskRoom {
     }
     Json answer(const Json &request, std::function<void()> meanwhile = {}) {
         auto result = ask(request, std::move(meanwhile));
+        REQUIRE_MESSAGE(result.ok(), (result.ok() ? "" : result.error().text()));
+        return *result;
+    }
+
+    Json answer(Actor &desk, Files &its_files, const Json &request) {
+        auto result = ask(desk, its_files, request);
         REQUIRE_MESSAGE(result.ok(), (result.ok() ? "" : result.error().text()));
         return *result;
     }

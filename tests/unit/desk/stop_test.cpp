@@ -81,6 +81,24 @@ TEST_CASE("desk stop: a head that does not go is waited for, not for ever, and t
     CHECK(room.ask(room.request("resume")).error().kind == ErrorKind::refused);
 }
 
+TEST_CASE("desk cancel: a job in a state that nobody knows is ended as well; one that squeue forgot holds up nothing") {
+    for (const char *evidence : {"squeue", "sacct"}) {
+        CAPTURE(evidence);
+        DeskRoom room;
+        const auto job = room.train();
+        room.slurm.tells = [&](JobSighting &seen) {
+            if (seen.phase != JobPhase::running)
+                return;
+            seen.phase = JobPhase::unknown;
+            seen.state = "BRAND_NEW_FLAG";
+            seen.evidence = evidence;
+        };
+        CHECK(room.answer(room.request("cancel")).at("state") == "stopped");
+        CHECK(room.ended()->kind == EndKind::stopped);
+        CHECK(room.slurm.job(job).state == (evidence == std::string{"squeue"} ? "CANCELLED" : "RUNNING"));
+    }
+}
+
 TEST_CASE("desk stop: while Slurm is silent nothing is said to have ended") {
     DeskRoom room;
     room.train();
@@ -116,6 +134,26 @@ TEST_CASE("desk resume: whichever effect fails and however, again goes on with o
             return first.plan;
         });
     }
+}
+
+TEST_CASE("desk resume: of two at once the slower one goes on with what the other began") {
+    DeskRoom room;
+    room.train();
+    room.answer(room.request("cancel"));
+    struct SlowFiles final : FaultyFiles { // the other resume comes between reading the end and taking it back
+        SlowFiles(DeskRoom &all, FaultPlan &plan) : FaultyFiles(plan), room(all) {}
+        DeskRoom &room;
+        bool met = false;
+        Result<void> remove(const std::string &path) override {
+            if (!std::exchange(met, true))
+                CHECK(room.answer(room.request("resume")).at("resumed") == true);
+            return FaultyFiles::remove(path);
+        }
+    };
+    Actor slow{room.slurm, "slow"};
+    SlowFiles files{room, slow.plan};
+    CHECK(room.answer(slow, files, room.request("resume")).at("state") == "pending");
+    CHECK(room.live() == 1);
 }
 
 TEST_CASE("desk resume: a living run is left alone, a finished one is refused, a bad change is not taken") {

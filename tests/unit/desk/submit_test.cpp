@@ -196,11 +196,41 @@ TEST_CASE("desk submit: no job is made for a run that lost its checkpoint folder
     const RunPaths other{room.root, RunId{"other-abcde"}};
     REQUIRE(room.files.make_dirs(other.dir()));
     REQUIRE(write_record_file(room.files, other.file("run.json"), RunInfo{}));
-    REQUIRE(room.files.write(room.checkpoints + "/.trainctl-run", other.dir() + "\n"));
+    REQUIRE(room.files.write(room.checkpoints + "/.trainctl-run.1", other.dir() + "\n"));
     for (const char *verb : {"status", "resume"})
         CHECK(room.ask(room.request(verb)).error().kind == ErrorKind::refused);
     CHECK(room.ask(room.submit_request()).error().kind == ErrorKind::refused);
     CHECK(room.slurm.jobs().empty());
+}
+
+TEST_CASE("desk submit: of two runs that take over a checkpoint folder at once one gets it, at whatever moment the other comes") {
+    bool met = true;
+    for (int moment = 0; met; ++moment) {
+        CAPTURE(moment);
+        DeskRoom room;
+        room.answer(room.submit_request("old-abcde"));
+        room.answer({{"verb", "cancel"}, {"run", "old-abcde"}});
+        struct SlowFiles final : FaultyFiles { // before its effect number `moment` the other's whole submit
+            SlowFiles(DeskRoom &all, FaultPlan &plan, int number) : FaultyFiles(plan), room(all), left(number) {}
+            DeskRoom &room;
+            int left;
+            bool met = false, fast_made = false;
+            void turn() {
+                if (left-- != 0)
+                    return;
+                met = true;
+                fast_made = room.ask(room.submit_request("fast-abcde")).ok();
+            }
+            Result<void> write(const std::string &path, std::string_view text) override { return turn(), FaultyFiles::write(path, text); }
+            Result<bool> publish(const std::string &path, std::string_view text) override { return turn(), FaultyFiles::publish(path, text); }
+        };
+        Actor slow{room.slurm, "slow"};
+        SlowFiles files{room, slow.plan, moment};
+        const auto made = room.ask(slow, files, room.submit_request("slow-abcde")).ok();
+        met = files.met;
+        CHECK((made ? 1 : 0) + (files.fast_made ? 1 : 0) == 1);
+        CHECK(room.live() == 1);
+    }
 }
 
 TEST_CASE("desk submit: a job that its partition can never run is said at once") {
