@@ -14,6 +14,7 @@ void add_submit(CLI::App &app, Invocation &invocation);
 void add_status(CLI::App &app, Invocation &invocation);
 void add_logs(CLI::App &app, Invocation &invocation);
 void add_stop(CLI::App &app, Invocation &invocation);
+void add_checkpoint_now(CLI::App &app, Invocation &invocation);
 void add_cancel(CLI::App &app, Invocation &invocation);
 void add_resume(CLI::App &app, Invocation &invocation);
 void add_list(CLI::App &app, Invocation &invocation);
@@ -26,6 +27,7 @@ inline constexpr std::array commands = {
     add_submit,
     add_status,
     add_logs,
+    add_checkpoint_now,
     add_stop,
     add_cancel,
     add_resume,

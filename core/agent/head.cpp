@@ -98,7 +98,7 @@ private:
         if (machine_.phase() == HeadPhase::ended)
             return;
         give(Tick{});
-        const auto poll = machine_.phase() == HeadPhase::saving ? checkpoint_poll_when_saving : checkpoint_poll;
+        const auto poll = machine_.phase() == HeadPhase::saving || machine_.save_awaited() ? checkpoint_poll_when_saving : checkpoint_poll;
         if (now() - polled_ >= poll)
             poll_checkpoint();
     }
@@ -226,7 +226,9 @@ private:
 
     void act(const Note &action) {
         log(action.event + ": " + action.text);
-        note(action.event, Json{{"text", action.text}});
+        Json data = action.data;
+        data["text"] = action.text;
+        note(action.event, std::move(data));
     }
 
     void act(const GenerationEnded &action) {

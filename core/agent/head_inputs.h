@@ -54,7 +54,7 @@ struct LookAtWishes {};
 struct ChooseCheckpoint {};  // all ranks are dead: which one the next generation goes on from
 struct WriteBeat {};
 struct ReportNode { std::string node, evidence; }; // a bad one, for health.report_node
-struct Note { std::string event, text; };          // for the journal
+struct Note { std::string event, text; Json data = Json::object(); }; // for the journal
 struct GenerationEnded { // why, and who was first; the others' errors are a cascade
     int generation = 0;
     OutcomeKind kind = OutcomeKind::rank_failed;

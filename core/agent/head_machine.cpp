@@ -99,7 +99,7 @@ void HeadMachine::shift(Duration by) {
     stall_.shift(by);
     if (config_.limit)
         *config_.limit += by; // Slurm does not count it either
-    for (auto *at : {&now_.term_verdict_at, &now_.baseline_by, &now_.evidence_by, &now_.saved_since, &enough_since_})
+    for (auto *at : {&now_.term_verdict_at, &now_.baseline_by, &now_.evidence_by, &now_.saved_since, &now_.save_over, &enough_since_})
         if (*at)
             **at += by;
     beat_due_ = jumps_.last(); // the outside must hear at once, and we whether somebody took over

@@ -26,6 +26,7 @@ public:
     const ProgressSeen &progress() const { return progress_; }
     const std::optional<CheckpointSeen> &checkpoint() const { return checkpoint_; }
     const std::string &last_failure() const { return last_failure_; } // of an earlier generation
+    bool save_awaited() const; // one was asked for, and it is not there yet
 
 private:
     using Actions = std::vector<HeadAction>;
@@ -44,6 +45,7 @@ private:
         bool save_sent = false, baseline_known = false;
         std::optional<CheckpointSeen> baseline; // the newest before it
         std::optional<Instant> baseline_by, saved_since; // send it then at the latest; when it was sent
+        std::optional<Instant> save_over; // training goes on after it: from then on an exit is a failure again
         std::string save_text;          // what became of it
         // A hang: what the agents see is collected before it is ended.
         std::optional<Instant> evidence_by;
@@ -68,6 +70,8 @@ private:
     void begin_save(OutcomeKind kind, Instant now, Actions &out);
     void send_save_when_known(Instant now, Actions &out);
     void send_save(Instant now, Actions &out);
+    void find_save(const std::optional<CheckpointSeen> &newest, Instant now, Actions &out);
+    void advance_save_only(Instant now, Actions &out);
 
     // head_machine_rules.cpp: what follows from the state and the time alone.
     bool may_look(const HeadInput &input, Instant now) const;

@@ -96,6 +96,8 @@ void HeadMachine::take_choice(const CheckpointChosen &in, Instant now, Actions &
     chosen_ = in.newest;
     if (in.newest)
         checkpoint_ = in.newest;
+    if (save_awaited())
+        find_save(in.newest, now, out);
     last_failure_ = fmt::format("generation {}: {}", generation_, sentence(now_.kind, now_.first, now_.text));
     const bool newer = in.newest && (!failed_at_step_ || in.newest->step > *failed_at_step_);
     if (newer)

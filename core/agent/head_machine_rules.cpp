@@ -122,12 +122,10 @@ void HeadMachine::advance_setup(Instant now, Actions &out) {
 void HeadMachine::advance_training(Instant now, Actions &out) {
     if (now_.term_verdict_at && now >= *now_.term_verdict_at)
         return begin_kill(OutcomeKind::rank_failed, "", now, out);
-    if (now_.save_only && now_.baseline_by && now >= *now_.baseline_by) {
-        now_.baseline_by.reset();
-        now_.baseline_known = true;
-        now_.baseline = checkpoint_;
-        send_save(now, out);
-    }
+    if (now_.save_only)
+        advance_save_only(now, out);
+    if (phase_ != HeadPhase::training)
+        return;
     if (all_exited() && (!now_.first || now_.save_sent)) {
         const bool told_to_end = node_term_ && !done_training();
         const bool only_saved = now_.save_sent && !done_training();

@@ -21,8 +21,10 @@ void HeadNodes::ask_kill(int generation) {
 }
 
 void HeadNodes::ask_save(int generation, const std::string &signal) {
+    ++saves_;
     for (auto &[name, node] : nodes_) {
         node.order.save_generation = generation;
+        node.order.save_number = saves_;
         node.order.save_signal = signal;
     }
 }

@@ -46,7 +46,7 @@ private:
     };
     std::map<std::string, State> nodes_;
     std::set<std::pair<int, int>> known_exits_; // generation, rank
-    int killed_ = 0;
+    int killed_ = 0, saves_ = 0;
 };
 
 } // namespace trainctl

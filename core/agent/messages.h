@@ -76,7 +76,8 @@ struct Order {
     bool setup = false;
     std::optional<StartSpec> start;
     int kill_generation = 0;       // this one and those before it
-    int save_generation = 0;       // send it `save_signal`, once
+    int save_generation = 0;       // send it `save_signal`, once for each `save_number`
+    int save_number = 0;
     std::string save_signal;
     int evidence_generation = 0;   // collect what its ranks hang in, once
     int seen_generation = 0;       // of this generation's exits the first `seen_exits` arrived

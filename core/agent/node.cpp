@@ -165,8 +165,8 @@ private:
             kill_up_to(order.kill_generation);
         if (order.start && order.start->generation > std::max(current_, killed_))
             start_generation(*order.start);
-        if (generation_ && order.save_generation == current_ && saved_ < current_) {
-            saved_ = current_;
+        if (generation_ && order.save_generation == current_ && saved_ < order.save_number) {
+            saved_ = order.save_number;
             generation_->send_signal(order.save_signal);
         }
         if (generation_ && order.evidence_generation == current_ && evidence_asked_ < current_)

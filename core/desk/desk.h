@@ -37,6 +37,7 @@ Result<Json> desk_list(DeskCall &call);
 Result<Json> desk_logs(DeskCall &call);
 Result<Json> desk_stop(DeskCall &call);   // verbs "stop" and "cancel"
 Result<Json> desk_resume(DeskCall &call);
+Result<Json> desk_checkpoint_now(DeskCall &call);
 
 // Reads a request from stdin, serves it, answers on stdout. The process's exit code: 0 where there is an answer,
 // errors included.
@@ -45,6 +46,21 @@ int desk_main();
 // Shared by the verbs. Somebody waits for the answer: a silent Slurm is told soon, and the next call goes on.
 ProtocolLimits desk_limits(const LoadedRun &run);
 Result<RunPaths> run_of(const DeskCall &call);
+Journal read_run_journal(Files &files, const RunPaths &paths);
+// The attempt that runs now, by Slurm's word. Errors: refused, where the run has ended, is to stop or waits.
+struct TrainingNow {
+    AttemptNo no;
+    JobId job;
+    std::string host; // the head's node
+    std::optional<ProgressFile> progress;
+};
+Result<TrainingNow> training_now(DeskCall &call, const RunPaths &paths);
+// Writes control/<name> and tells the head to look.
+struct Wish {
+    std::string name;
+    Json content;
+};
+Result<void> wish_and_ring(DeskCall &call, const RunPaths &paths, JobId job, const Wish &wish);
 Result<Json> status_of(DeskCall &call, const RunPaths &paths, bool act);
 // Puts the run right where that is wanted.
 Result<Reconciled> put_right(DeskCall &call, const LoadedRun &run, bool act);

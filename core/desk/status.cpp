@@ -88,25 +88,6 @@ bool sighted(const Reconciled &seen, const RunPaths &paths, const AttemptView &a
     return std::any_of(seen.jobs.begin(), seen.jobs.end(), [&](const JobSighting &job) { return job.name == job_name(paths.run, attempt.no); });
 }
 
-std::vector<std::string> journal_problems(Files &files, const RunPaths &paths) {
-    std::map<std::string, std::string> contents;
-    std::vector<std::string> problems;
-    const auto folder = paths.file("journal");
-    auto names = files.list(folder);
-    if (!names)
-        return {names.error().text()};
-    for (const auto &name : *names) {
-        auto content = files.read(join_path(folder, name));
-        if (!content)
-            problems.push_back(content.error().text());
-        else if (*content)
-            contents.emplace(join_path(folder, name), std::move(**content));
-    }
-    auto torn = read_journals(contents).problems;
-    problems.insert(problems.end(), torn.begin(), torn.end());
-    return problems;
-}
-
 } // namespace
 
 Result<Json> status_of(DeskCall &call, const RunPaths &paths, bool act) {
@@ -129,7 +110,7 @@ Result<Json> status_of(DeskCall &call, const RunPaths &paths, bool act) {
              {"cluster", run->info.cluster}, {"owner", run->info.owner}, {"created", run->info.created}, {"now", now}, {"dir", paths.dir()},
              {"stop_wished", view->stop_wished}, {"ended", record_or_null(view->ended)}, {"attempts", Json::array()},
              {"code", {{"hash", run->info.code_hash}, {"commit", run->info.git_commit}, {"dirty", run->info.git_dirty}}},
-             {"journal_problems", journal_problems(call.files, paths)}, {"problems", Json::array()}};
+             {"journal_problems", read_run_journal(call.files, paths).problems}, {"problems", Json::array()}};
     for (const auto &attempt : view->attempts) {
         out["attempts"].push_back(attempt_json(attempt, paths, seen->jobs, now));
         out["attempts"].back()["setup"] = setup_end(call.files, paths, attempt);

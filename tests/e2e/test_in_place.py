@@ -175,13 +175,16 @@ class InPlace(InPlaceCase):
 
     def hurt_asked(self, run):
         run.wait_step(12)
-        write(f"{run.dir}/control/checkpoint-now", "")
-        self.sandbox.slurm("scancel", "--batch", "--signal=USR2", str(run.job()))
+        run.answer = self.sandbox.home.json("checkpoint-now", run.id)
 
     def check_asked(self, run):
         begun = self.check_mended(run)
         saved = [entry["step"] for entry in run.entries() if (entry["event"], entry["generation"]) == ("saved", 1)]
         self.assertEqual(begun, [0, *saved])  # one save, and nothing is trained twice
+        self.assertEqual((run.answer["saved"], run.answer["step"], os.path.basename(run.answer["path"])),
+                         (True, saved[0], f"step-{saved[0]:06}"))
+        late = self.sandbox.home.run("checkpoint-now", run.id, check=1)
+        self.assertIn("the run has ended: finished", late.stderr)
         self.assertIsNone(run.read("control/checkpoint-now"))
         self.assertEqual(run.attempt_record(1, "outcome.json")["failures"], 0)
 

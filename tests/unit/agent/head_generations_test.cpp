@@ -304,10 +304,54 @@ TEST_CASE("generations: checkpoint-now saves, and training goes on") {
         }
         CHECK(rig.machine.generation() == 6);
     }
-    SUBCASE("one that goes on goes on") {
+    const auto saves = [](const Rig &of) {
+        return std::count_if(of.actions.begin(), of.actions.end(), [](const auto &action) {
+            const auto *note = std::get_if<Note>(&action);
+            return note != nullptr && note->event == "saved" && note->data.at("step") == 107 && note->data.at("took_s") == 3.0;
+        });
+    };
+    CHECK(saves(rig) == 1);
+    SUBCASE("one that goes on goes on, and a rank that dies later is a failure") {
         rig.pass(100s);
         CHECK(rig.machine.phase() == HeadPhase::training);
         CHECK(rig.machine.generation() == 1);
+        rig.exit(3, 1);
+        CHECK(rig.machine.phase() == HeadPhase::killing);
+    }
+    SUBCASE("a rank that dies with the save while the others go on is a failure in the end") {
+        rig.exit(3, 1);
+        CHECK(rig.machine.phase() == HeadPhase::training);
+        rig.pass(15s);
+        CHECK(rig.machine.phase() == HeadPhase::killing);
+    }
+    SUBCASE("another wish in the same generation asks again") {
+        rig.pass(1s);
+        rig.give(SaveWish{});
+        rig.give(CheckpointPolled{checkpoint(107)});
+        CHECK(rig.count<SendSave>() == 2);
+        CHECK(rig.machine.save_awaited());
+        SUBCASE("and where nothing is saved that is said, and training goes on") {
+            rig.pass(config.save_time + 2s);
+            CHECK(!rig.machine.save_awaited());
+            CHECK(std::get<Note>(*std::find_if(rig.actions.begin(), rig.actions.end(), [](const auto &action) {
+                      const auto *note = std::get_if<Note>(&action);
+                      return note != nullptr && note->event == "save_missing";
+                  })).text.find("no newer checkpoint 60 s after") == 0);
+            rig.give(SaveWish{});
+            rig.give(CheckpointPolled{checkpoint(107)});
+            CHECK(rig.count<SendSave>() == 3);
+        }
+    }
+    SUBCASE("ranks that end with the save before it was seen: the choice of a checkpoint shows it") {
+        rig.give(SaveWish{});
+        rig.give(CheckpointPolled{checkpoint(106)});
+        rig.pass(3s);
+        for (int rank = 0; rank < 4; ++rank)
+            rig.exit(rank, 75);
+        rig.all_dead();
+        rig.give(CheckpointChosen{checkpoint(107), ""});
+        CHECK(rig.machine.phase() == HeadPhase::training);
+        CHECK(saves(rig) == 2);
     }
     Rig mute{in_place()};
     mute.train();
