@@ -5,6 +5,8 @@
 #include "base/hash.h"
 #include "base/text.h"
 #include "desk/wire.h"
+#include "note.h"
+#include "remote/logged_transport.h"
 #include "remote/ssh_transport.h"
 #include "remote/upload.h"
 #include "run_cache.h"
@@ -111,6 +113,8 @@ Result<ClusterLink> ClusterLink::open(const std::string &cluster) {
         transport = std::make_unique<SshTransport>(SshOptions{.host = profile->host, .config_path = profile->ssh_config, .interrupted = interrupted});
     else
         transport = std::make_unique<LocalTransport>(Environment{}, interrupted);
+    if (verbose())
+        transport = std::make_unique<LoggedTransport>(std::move(transport), Log{transport->name(), [](const std::string &line) { note("{}\n", line); }});
     ClusterLink link{std::move(*profile), std::move(transport)};
     auto agent = find_agent();
     if (!agent)

@@ -6,6 +6,15 @@
 
 namespace trainctl {
 
+namespace {
+
+bool verbose_ = false; // set once, before a command begins
+
+} // namespace
+
+void be_verbose() { verbose_ = true; }
+bool verbose() { return verbose_; }
+
 void note_text(std::string_view text) {
     while (!text.empty()) {
         const auto n = ::write(STDERR_FILENO, text.data(), text.size());

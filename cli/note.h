@@ -11,6 +11,10 @@ void note_text(std::string_view text);
 
 template <class... T> void note(fmt::format_string<T...> format, T &&...values) { note_text(fmt::format(format, std::forward<T>(values)...)); }
 
+// `--verbose`: what is run on the cluster is told as well. Off at first.
+void be_verbose();
+bool verbose();
+
 // Programs that were started with stdin, stdout or stderr closed would take a file of theirs for it.
 void open_standard_files();
 

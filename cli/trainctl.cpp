@@ -55,6 +55,8 @@ int run(int argc, char **argv) {
     app.footer(examples);
     app.set_version_flag("--version", "trainctl " TRAINCTL_VERSION);
     app.require_subcommand(1);
+    app.fallthrough();
+    app.add_flag_callback("-v,--verbose", be_verbose, "say on stderr what is run on the cluster, and for how long");
     Invocation invocation;
     for (const auto add : commands)
         add(app, invocation);

@@ -9,6 +9,7 @@
 #include "agent/srun_ranks.h"
 #include "agent/worker.h"
 #include "base/files.h"
+#include "base/log.h"
 #include "base/hash.h"
 #include "base/text.h"
 
@@ -66,7 +67,7 @@ public:
 
 private:
     Outcome cannot_start(const Error &error) {
-        log("cannot start: " + error.text());
+        log_.warning("cannot start: " + error.text());
         Outcome out;
         out.kind = OutcomeKind::setup_failed;
         out.text = "the head could not start: " + error.text();
@@ -88,7 +89,7 @@ private:
     }
 
     std::string log_path() const { return join_path(config_.logs_dir, "agent.log"); }
-    void log(const std::string &text) { logs_.write(log_path(), fmt::format("{} head: {}", utc_text(wall()), text)); }
+    void log(const std::string &text) { log_.info(text); }
 
     void note(const std::string &name, Json data) {
         beats_.add([hooks = hooks_, name, data = std::move(data)]() mutable { hooks->journal(name, std::move(data)); });
@@ -255,7 +256,7 @@ private:
         if (!children_.agents_run())
             return loop_->stop();
         leave_timer_ = loop_->after(bye_limit, [this] {
-            log("srun did not end by itself");
+            log_.warning("srun did not end by itself");
             children_.terminate_agents();
             leave_timer_ = loop_->after(srun_limit, [this] {
                 children_.kill_agents();
@@ -378,6 +379,7 @@ private:
     std::shared_ptr<HeadHooks> hooks_;
     std::shared_ptr<Loop> loop_;
     LogWriter logs_;
+    const Log log_{"head", [this](const std::string &line) { logs_.write(log_path(), line); }};
     Worker beats_, checkpoints_;
     HeadMachine machine_;
     NodeConfig config_;

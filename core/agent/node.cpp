@@ -10,6 +10,7 @@
 #include "agent/worker.h"
 #include "base/files.h"
 #include "base/hash.h"
+#include "base/log.h"
 #include "base/text.h"
 
 #include <csignal>
@@ -69,7 +70,10 @@ private:
     }
 
     void log(const std::string &text) {
-        const std::string line = fmt::format("{} {}: {}", utc_text(std::chrono::system_clock::now()), plan_.node, text);
+        log_.info(text);
+    }
+
+    void keep_line(const std::string &line) {
         if (config_)
             logs_.write(join_path(config_->logs_dir, "agent.log"), line);
         else
@@ -82,7 +86,7 @@ private:
         if (lease_.lost(now()) && !ending_) {
             // The head may be back, and this node then is as good as any.
             if (generation_ && !generation_->all_dead() && !std::exchange(lease_kill_, true)) {
-                log("nothing heard of the head for too long: killing the ranks");
+                log_.warning("nothing heard of the head for too long: killing the ranks");
                 generation_->kill();
             }
             look_for_head();
@@ -221,7 +225,7 @@ private:
                                     [this](const std::string &text) { log(text); }}, spec);
         log(fmt::format("starting generation {}: {}", spec.generation, shell_join(spec.command)));
         if (const auto started = generation_->start(); !started) {
-            log("cannot start the ranks: " + started.error().text());
+            log_.warning("cannot start the ranks: " + started.error().text());
             RankExit exit;
             exit.rank = spec.node_rank * spec.ranks_per_node;
             exit.node = plan_.node;
@@ -249,7 +253,7 @@ private:
             port_ = free_port();
             log(fmt::format("generation {} is dead", generation_->number()));
             if (const auto dropped = logs_.dropped_lines(); dropped > 0)
-                log(fmt::format("{} lines of output could not be kept so far", dropped));
+                log_.warning(fmt::format("{} lines of output could not be kept so far", dropped));
         }
         const bool urgent = generation_->exits().size() > reported_exits_ || dead_ > reported_dead_ || generation_->doubtful();
         if (urgent)
@@ -324,7 +328,7 @@ private:
         const auto left = descendants_of(::getpid(), list_processes());
         if (left.empty() || now() - ending_since_ > bye_limit) {
             if (!left.empty())
-                log(fmt::format("{} processes do not die", left.size()));
+                log_.warning(fmt::format("{} processes do not die", left.size()));
             loop_.stop();
             return;
         }
@@ -338,6 +342,7 @@ private:
     NodePlan plan_;
     Loop loop_;
     LogWriter logs_;
+    const Log log_{plan_.node, [this](const std::string &line) { keep_line(line); }};
     Instant started_, silent_since_, last_report_, ending_since_, granted_until_;
     JumpWatch jumps_;
     Lease lease_;
