@@ -286,6 +286,7 @@ private:
         file.nodes = static_cast<int>(machine_.members().size());
         file.ranks = machine_.generation() > 0 ? file.nodes * config_.ranks_per_node : 0;
         file.last_failure = machine_.last_failure();
+        file.dropped_lines = nodes_.dropped_lines() + static_cast<std::int64_t>(logs_.dropped_lines());
         return file;
     }
 
