@@ -202,7 +202,7 @@ void add_sandbox(CLI::App &app, Invocation &invocation) {
                         "Jobs that may be pending or running at a time; needs --accounting (default: no limit)")->type_name("N");
     command->add_option("--preempt-grace", options->preempt_grace_s,
                         "Seconds that a preempted job has between SIGTERM and SIGKILL (default: 10)")->type_name("SECONDS");
-    command->footer("Partitions: gpu (default), short (2 minutes at most), down (accepts jobs, never starts them),\n"
+    command->footer("Partitions: gpu (default), short (2 minutes at most), down (accepts jobs, never starts them), "
                     "preemptible and urgent (jobs in urgent end those in preemptible).\n"
                     "Jobs get SIGKILL 5 s after SIGTERM (on a strict site: 30 s).\n"
                     "Examples:\n  trainctl sandbox up --nodes 4 --chip a100\n"

@@ -125,17 +125,17 @@ class OnTheCluster(RunCase):
                     self.assertEqual(value["format"], 1)
 
     def test_the_beginning_of_an_id_is_enough_where_it_is_the_only_one(self):
-        run, other = (self.start(name, steps=5) for name in ("begin", "beginning"))
-        for word in (run.id, f"{run.id[:-2]}", "beginni"):
-            wanted = other if word == "beginni" else run
+        begin = f"b{os.urandom(3).hex()}"
+        run, other = (self.start(name, steps=5) for name in (begin, f"{begin}ning"))
+        for word, wanted in ((run.id, run), (run.id[:-2], run), (f"{begin}n", other)):
             self.assertEqual(json.loads(run.command("status", word, "--json").stdout)["run"], wanted.id)
-        self.assertIn("2 runs begin with", run.command("status", "begin", check=2).stderr)
+        self.assertIn("2 runs begin with", run.command("status", begin, check=2).stderr)
         # From a machine that has submitted nothing the cluster has to be named, and looks itself.
         elsewhere = {"XDG_STATE_HOME": folder_of(self, "tc-state-")}
         there = ["--cluster", self.sandbox.name]
-        found = run.command("status", "beginni", "--json", *there, env=elsewhere)
+        found = run.command("status", f"{begin}n", "--json", *there, env=elsewhere)
         self.assertEqual(json.loads(found.stdout)["run"], other.id)
-        self.assertIn("runs begin with 'begin'", run.command("status", "begin", *there, check=1, env=elsewhere).stderr)
+        self.assertIn(f"2 runs begin with '{begin}'", run.command("status", begin, *there, check=1, env=elsewhere).stderr)
         self.assertIn("no run was submitted from this machine", run.command("status", check=2, env=elsewhere).stderr)
         self.assertIn("hint: no such run was submitted from this machine: --cluster",
                       run.command("status", "nobody", check=1, env={**elsewhere, "HOME": elsewhere["XDG_STATE_HOME"]}).stderr)

@@ -17,7 +17,7 @@ SECRET = "s3cr3t-value-of-a-test"
 
 class OutputTest(RunCase):
     def test_a_secret_reaches_the_ranks_and_nothing_else(self):
-        run = self.make("secret", "--dump-env", "{folder}/env", steps=200, environment__secrets=[SECRET_NAME])
+        run = self.make("secret", "--dump-env", "{folder}/env", steps=4000, environment__secrets=[SECRET_NAME])
         self.assertIn(SECRET_NAME, run.command("submit", run.file, check=2).stderr)
         shown = run.submit(env={SECRET_NAME: SECRET})
         run.wait_step(5)

@@ -302,8 +302,9 @@ TEST_CASE("experiment: YAML's traps") {
          "use spaces"},
         {"name: a: b\n", "e.yaml:1:8: bad YAML: illegal map value (a text with ': ' in it must be in quotes)"},
         {"name: &x a\nresources: {nodes: 1}\nlaunch: {command: *x}\n",
-         "e.yaml:1:7: anchors and aliases (&name, *name) are not supported: write the value out, or put it in quotes "
-         "if "
+         "e.yaml:1:7: anchors and aliases (&name, *name) are not supported: write the value out, or put it in quotes if "
+         "the text itself is meant\n"
+         "e.yaml:3:19: anchors and aliases (&name, *name) are not supported: write the value out, or put it in quotes if "
          "the text itself is meant"},
         {"nmae: a\nname: b\nresources: {nodes: 1\nlaunch: {command: x}\n",
          "e.yaml:1:1: unknown key 'nmae': did you mean 'name'?\n"
