@@ -21,7 +21,7 @@ def commands():
         names = re.findall(r"^    add_(\w+),$", file.read(), re.M)
     with open(f"{HERE}/../../cli/commands/sandbox.cpp", encoding="utf-8") as file:
         verbs = re.findall(r'invocation, options, {"(\w+)"', file.read())
-    return [[name] for name in names] + [["sandbox", verb] for verb in verbs]
+    return [[name.replace("_", "-")] for name in names] + [["sandbox", verb] for verb in verbs]
 
 
 def closed_port():
@@ -115,6 +115,7 @@ class OnTheCluster(RunCase):
         look("status", run.id)
         look("list", "--cluster", self.sandbox.name)
         look("logs", run.id, "--tail", "2")
+        look("checkpoint-now", run.id, "--no-wait")
         look("stop", run.id)
         look("resume", run.id)
         look("cancel", run.id)
