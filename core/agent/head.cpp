@@ -46,8 +46,7 @@ public:
         const auto address = server_.start();
         if (!address)
             return cannot_start(address.error());
-        const auto written = PosixFiles{}.write(plan_.paths.attempt_file(plan_.attempt, "head.json"), dump_json(to_json(*address)));
-        if (!written)
+        if (const auto written = PosixFiles{}.write(plan_.paths.attempt_file(plan_.attempt, "head.json"), dump_json(to_json(*address))); !written)
             return cannot_start(written.error());
         ::signal(SIGPIPE, SIG_IGN);
         listen_to_signals();
