@@ -76,11 +76,18 @@ Error desk_error(const Json &error, const std::string &where) {
     for (int i = 0; i <= static_cast<int>(ErrorKind::io); ++i)
         if (kind == to_string(static_cast<ErrorKind>(i)))
             out.kind = static_cast<ErrorKind>(i);
-    if (out.kind == ErrorKind::denied) // a file or a job there, not the way to it
-        out.kind = ErrorKind::io;
     if (out.where.empty())
         out.where = where;
     return out;
+}
+
+// A cluster that refuses us (keys, host keys) is as far away as one that is silent; the same of a file there is not.
+Error unreached(Error error) {
+    if (interrupted())
+        return {ErrorKind::interrupted, "interrupted", "", ""};
+    if (error.kind == ErrorKind::denied)
+        error.kind = ErrorKind::unreachable;
+    return error;
 }
 
 // What a submit wanted is there for certain: in "starting" and "unknown" it may still be on its way.
@@ -132,21 +139,43 @@ Result<ClusterLink> ClusterLink::of_run(std::string &run, const std::string &clu
         return known.error();
     if (*known)
         run = (*known)->run;
-    return open(*known ? (*known)->cluster : "");
+    auto link = open(*known ? (*known)->cluster : "");
+    if (link)
+        link->guessed_ = !*known;
+    return link;
 }
 
 std::string ClusterLink::where() const {
     return profile_.name.empty() ? "this machine" : fmt::format("{} ({})", profile_.name, transport_->name());
 }
 
-// Only a submit makes a run root; the others say that there is none.
-std::string ClusterLink::desk_line(bool new_root) const {
+std::string ClusterLink::exports() const {
     std::string line;
     for (const auto &[name, value] : profile_.environment)
         line += "export " + name + "=" + shell_quote(value) + "; ";
+    return line;
+}
+
+Result<std::string> ClusterLink::absolute_root() {
+    if (starts_with(profile_.root, "/"))
+        return profile_.root;
+    RemoteCommand command;
+    command.line = exports() + fmt::format("printf '%s\\n' {}\"$HOME\"", shell_quote(desk_home_mark));
+    auto result = transport_->run(command);
+    if (!result)
+        return unreached(result.error());
+    const auto at = result->out.find(desk_home_mark);
+    const auto home = at == std::string::npos ? "" : result->out.substr(at + desk_home_mark.size(), result->out.find('\n', at) - at - desk_home_mark.size());
+    if (!starts_with(home, "/"))
+        return Error{ErrorKind::io, "the cluster does not say where your home folder is", where(), "make `root` in the cluster's profile absolute"};
+    return expand_home(profile_.root, home);
+}
+
+// Only a submit makes a run root; the others say that there is none.
+std::string ClusterLink::desk_line(bool new_root) const {
     const auto agent = join_path(profile_.root, "bin/trainctl-agent-" + agent_hash_.substr(0, agent_hash_digits));
     const auto no_root = new_root ? "" : fmt::format("elif ! test -d {}; then echo {}; ", shell_path(profile_.root), shell_quote(desk_no_root_mark));
-    return line + fmt::format("a={}-$(uname -m); if test -x \"$a\"; then exec \"$a\" desk; {}else echo {} \"$(uname -m)\"; fi", shell_path(agent),
+    return exports() + fmt::format("a={}-$(uname -m); if test -x \"$a\"; then exec \"$a\" desk; {}else echo {} \"$(uname -m)\"; fi", shell_path(agent),
                               no_root, shell_quote(desk_missing_mark));
 }
 
@@ -161,9 +190,9 @@ Result<Json> ClusterLink::call(Json request, const std::function<bool(const Json
         command.on_output = [&reader](std::string_view piece) { return !interrupted() && reader.take(piece); };
         auto result = transport_->run(command);
         if (!result)
-            return interrupted() ? Error{ErrorKind::interrupted, "interrupted", "", ""} : result.error();
+            return unreached(result.error());
         if (reader.no_root)
-            return Error{ErrorKind::not_found, "there is no run root", profile_.root + " on " + where(), "the first submit makes it; or see `root` in the cluster's profile"};
+            return not_there({ErrorKind::not_found, "there is no run root", profile_.root + " on " + where(), "the first submit makes it; or see `root` in the cluster's profile"});
         if (reader.missing_arch) {
             if (auto sent = send_agent(*reader.missing_arch); !sent)
                 return sent.error();
@@ -172,13 +201,20 @@ Result<Json> ClusterLink::call(Json request, const std::function<bool(const Json
         if (!reader.answer)
             return Error{ErrorKind::unreachable, fmt::format("trainctl-agent there ended with {} and no answer{}{}", result->exit_code, result->err.empty() ? "" : ": ",
                                                              trim(result->err)), where(), "is the run root on a file system that allows programs to run?"};
+        heard_ = true;
         if (reader.answer->contains("error"))
-            return desk_error((*reader.answer)["error"], where());
+            return not_there(desk_error((*reader.answer)["error"], where()));
         if (verb != "submit" && has_job_or_end(*reader.answer))
             saw_run(reader.answer->value("run", ""));
         return *reader.answer;
     }
     return Error{ErrorKind::io, "trainctl-agent was sent and is not there", where(), "is the run root on a file system that allows programs to run (no `noexec`)?"};
+}
+
+Error ClusterLink::not_there(Error error) const {
+    if (guessed_ && error.kind == ErrorKind::not_found)
+        error.hint = "no such run was submitted from this machine: --cluster NAME says where it is";
+    return error;
 }
 
 Result<void> ClusterLink::send_agent(const std::string &arch) {

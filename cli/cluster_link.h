@@ -31,16 +31,23 @@ public:
     Transport &transport() { return *transport_; }
     const std::string &agent_hash() const { return agent_hash_; } // SHA-256 of the agent that runs get
     std::string where() const; // for people: "sandbox (me@localhost:2222)"
+    bool heard() const { return heard_; } // the desk has answered once
+    // The profile's run root as the cluster resolves it; asks for the home folder there only where it is not absolute.
+    Result<std::string> absolute_root();
 
 private:
     ClusterLink(Profile profile, std::unique_ptr<Transport> transport);
     Result<void> send_agent(const std::string &arch);
+    std::string exports() const;
+    Error not_there(Error error) const;
     std::string desk_line(bool new_root) const;
 
     Profile profile_;
     std::unique_ptr<Transport> transport_;
     std::string agent_; // path of ours, and its hash
     std::string agent_hash_;
+    bool heard_ = false;
+    bool guessed_ = false; // nobody named the cluster, and no submit from here did
 };
 
 // Ctrl-C and TERM during a command set this; transports and loops look at it.

@@ -3,6 +3,7 @@
 #include "note.h"
 
 #include <cerrno>
+#include <charconv>
 #include <csignal>
 #include <fmt/format.h>
 #include <unistd.h>
@@ -29,6 +30,15 @@ int report_error(const Error &error) {
         return exit_failed;
     }
     return exit_failed;
+}
+
+std::function<std::string(const std::string &)> whole_number(std::int64_t least, std::int64_t most) {
+    return [least, most](const std::string &text) -> std::string {
+        std::int64_t number = 0;
+        const auto [end, failed] = std::from_chars(text.data(), text.data() + text.size(), number);
+        const bool ok = failed == std::errc{} && end == text.data() + text.size() && number >= least && number <= most;
+        return ok ? "" : fmt::format("must be a whole number from {} to {}, not '{}'", least, most, text);
+    };
 }
 
 void print(std::string_view text) {

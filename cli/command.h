@@ -6,6 +6,7 @@
 #include <CLI/App.hpp>
 #include <CLI/Config.hpp>
 #include <CLI/Formatter.hpp>
+#include <cstdint>
 #include <functional>
 #include <string>
 #include <string_view>
@@ -22,6 +23,8 @@ enum ExitCode : int {
     exit_interrupted = 130,
 };
 
+constexpr std::int64_t most_attempts = 999'999;
+
 struct Invocation {
     std::function<int()> action; // set by the chosen command
 };
@@ -31,6 +34,9 @@ using AddCommand = void (*)(CLI::App &app, Invocation &invocation);
 
 // "trainctl: error: ..." and the hint on stderr; the exit code for it.
 int report_error(const Error &error);
+
+// Checks an option's value: a whole number in this range.
+std::function<std::string(const std::string &)> whole_number(std::int64_t least, std::int64_t most);
 
 // A result on stdout, at once. Where nobody reads it any more (`trainctl ... | head`) the process ends without
 // a word: SIGPIPE is ignored because of the sockets.

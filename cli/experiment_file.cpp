@@ -7,6 +7,7 @@
 #include "command.h"
 #include "note.h"
 #include "experiment/parse.h"
+#include "experiment/yaml_tree.h"
 #include "script/render.h"
 
 #include <filesystem>
@@ -19,8 +20,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// A person's file; more is something else by mistake.
-constexpr std::uintmax_t largest_file = 1u << 20;
+constexpr std::size_t largest_template = 1u << 20; // the built-in one has 2 kB
 
 // Collects what is found after parsing, at the place of the key that it belongs to.
 class Loader {
@@ -42,14 +42,15 @@ private:
             add("", "this is a folder, not an experiment file");
             return std::nullopt;
         }
-        if (fs::is_regular_file(status) && fs::file_size(path, failed) > largest_file) {
-            add("", "this is larger than 1 MiB: no experiment file");
-            return std::nullopt;
-        }
-        auto content = PosixFiles{}.read(path);
+        auto content = read_at_most(path, max_yaml_bytes);
         if (content && *content)
             return std::move(**content);
-        add("", content ? "there is no such file" : content.error().message);
+        if (content)
+            add("", "there is no such file");
+        else if (content.error().kind == ErrorKind::invalid)
+            add("", content.error().message + ": no experiment file");
+        else
+            add("", content.error().message);
         return std::nullopt;
     }
 
@@ -111,7 +112,7 @@ private:
             return;
         else
             path = absolute(path);
-        auto text = PosixFiles{}.read(path);
+        auto text = read_at_most(path, largest_template);
         if (text && *text)
             loaded().template_text = std::move(**text);
         else

@@ -6,6 +6,7 @@
 #include "report/terminal_text.h"
 
 #include <chrono>
+#include <cstdlib>
 #include <fmt/format.h>
 #include <unistd.h>
 
@@ -25,7 +26,7 @@ public:
         const auto file = log.value("file", "");
         std::string text;
         if (file != last_)
-            text = fmt::format("{}==> attempt {}, {} <==\n", last_.empty() ? "" : "\n", file.substr(0, file.find('/')), name_of(file));
+            text = fmt::format("{}==> attempt {}, {} <==\n", last_.empty() ? "" : "\n", std::strtol(file.c_str(), nullptr, 10), name_of(file));
         last_ = file;
         for (const auto &line : cleaned_lines(log.value("text", "")))
             text += line + "\n";
@@ -66,9 +67,7 @@ private:
 
 // One line for each change: which attempt trains, and why the one before ended.
 void say_state(const Json &status) {
-    std::string line = fmt::format("{}: {}", status.value("run", ""), status.value("state", ""));
-    if (const auto text = status.value("text", ""); !text.empty())
-        line += " (" + text + ")";
+    std::string line = fmt::format("{}: {}", status.value("run", ""), state_and_why(status));
     const Json *trained = nullptr, *before = nullptr;
     for (const auto &attempt : status["attempts"])
         if (!attempt["owner"].is_null()) {
@@ -80,6 +79,11 @@ void say_state(const Json &status) {
     if (before != nullptr && !(*before)["verdict"].is_null() && status.value("state", "") == "running")
         line += fmt::format("; attempt {} ended: {}", before->value("no", 0), (*before)["verdict"].value("text", ""));
     note("{}\n", clean(line));
+}
+
+void say_dropped(const Json &dropped) {
+    note("trainctl: warning: the logs of attempt {} lack {}, which could not be written on the cluster: was its disk full?\n",
+         dropped.value("attempt", 0), counted(dropped.value("lines", std::int64_t{0}), "line"));
 }
 
 // Waits between two tries of a broken link; false when the user interrupts.
@@ -103,11 +107,9 @@ int exit_code_of(const Json &status) {
     return state == "finished" ? exit_ok : state == "failed" ? exit_run_failed : exit_failed;
 }
 
-int report_cluster_error(const Error &error) {
-    const int code = report_error(error);
-    if (error.kind == ErrorKind::interrupted)
-        return exit_interrupted;
-    return error.kind == ErrorKind::denied ? exit_unreachable : code;
+std::string state_and_why(const Json &status) {
+    const auto state = status.value("state", ""), text = status.value("text", "");
+    return clean(text.empty() || text == state ? state : fmt::format("{} ({})", state, text));
 }
 
 int follow_run(ClusterLink &link, const FollowRequest &request) {
@@ -128,6 +130,8 @@ int follow_run(ClusterLink &link, const FollowRequest &request) {
                     printer.print(message["log"]);
                 else if (message.contains("problem"))
                     note("trainctl: warning: {}\n", clean(message.value("problem", "")));
+                else if (message.contains("dropped"))
+                    say_dropped(message["dropped"]);
                 else if (message.contains("status") && request.follow)
                     say_state(message["status"]);
                 return true;
@@ -136,8 +140,8 @@ int follow_run(ClusterLink &link, const FollowRequest &request) {
         if (status)
             return request.follow ? exit_code_of(*status) : exit_ok;
         const bool link_lost = status.error().kind == ErrorKind::unreachable || status.error().kind == ErrorKind::timeout;
-        if (!request.follow || !link_lost || ++failures > most_reconnects) {
-            const int code = report_cluster_error(status.error());
+        if (!request.follow || !link_lost || !link.heard() || ++failures > most_reconnects) {
+            const int code = report_error(status.error());
             return code == exit_interrupted ? say_that_it_goes_on(request.run) : code;
         }
         note("trainctl: {}; trying again\n", status.error().message);

@@ -17,14 +17,14 @@ struct FollowRequest {
     std::int64_t tail = -1; // start so many lines before the end of each file; < 0: at its beginning
 };
 
-// Reconnects when the link is lost and goes on where it was. The exit code: of the run's end where it was
+// Reconnects when the link is lost, not when there never was one, and goes on where it was. The exit code: of the run's end where it was
 // followed to it, else exit_ok.
 int follow_run(ClusterLink &link, const FollowRequest &request);
 
 // 0 finished, 3 failed for good, 1 stopped or something else.
 int exit_code_of(const Json &status);
 
-// Says an error of a cluster; 4 where it could not be reached, 130 where we were interrupted.
-int report_cluster_error(const Error &error);
+// "stopped (cancelled by the user)"; a reason that only says the state again is left out.
+std::string state_and_why(const Json &status);
 
 } // namespace trainctl

@@ -7,7 +7,7 @@
 namespace trainctl {
 
 void add_run_argument(CLI::App &command, RunArgument &argument) {
-    command.add_option("RUN", argument.run, "The run's id, or its beginning; the newest one where left out");
+    command.add_option("RUN", argument.run, "The run's id, or its beginning; the newest one where left out")->type_name("");
     command.add_option("--cluster", argument.cluster, "The cluster of the run, where this machine did not submit it")->type_name("NAME");
 }
 
@@ -21,7 +21,7 @@ int with_run(const RunArgument &argument, const std::function<int(ClusterLink &,
     }
     auto link = ClusterLink::of_run(run, argument.cluster);
     if (!link)
-        return report_cluster_error(link.error());
+        return report_error(link.error());
     return use(*link, run);
 }
 

@@ -1,5 +1,6 @@
 // trainctl: reads the command line, runs one command.
 #include "commands.h"
+#include "help.h"
 #include "note.h"
 
 #include "base/text.h"
@@ -19,8 +20,8 @@ constexpr const char *description =
 constexpr const char *examples = "Examples:\n"
                                  "  trainctl sandbox up              a private Slurm cluster on this machine\n"
                                  "  trainctl COMMAND --help          what a command does, with an example\n"
-                                 "Exit codes: 0 ok, 1 failed, 2 usage or invalid experiment, 3 the run failed for good,\n"
-                                 "  4 cluster unreachable, 130 interrupted";
+                                 "Exit codes: 0 ok, 1 failed, 2 usage or invalid experiment,\n"
+                                 "  3 the run failed for good, 4 cluster unreachable, 130 interrupted";
 
 // CLI11 would call a misspelt command an unexpected argument. 0 where all words are commands.
 int unknown_command(const CLI::App &top, int argc, char **argv) {
@@ -52,6 +53,7 @@ int unknown_command(const CLI::App &top, int argc, char **argv) {
 
 int run(int argc, char **argv) {
     CLI::App app{description, "trainctl"};
+    app.formatter(std::make_shared<HelpFormatter>());
     app.footer(examples);
     app.set_version_flag("--version", "trainctl " TRAINCTL_VERSION);
     app.require_subcommand(1);

@@ -26,7 +26,7 @@ int checkpoint_now(const Options &options) {
             return true;
         });
         if (!answer)
-            return report_cluster_error(answer.error());
+            return report_error(answer.error());
         const auto path = answer->value("path", "");
         print(options.json ? dump_json(*answer, 2) + "\n"
                            : fmt::format("{}: {}{}\n", answer->value("run", run), answer->value("text", ""), path.empty() ? "" : ", " + path));

@@ -21,10 +21,10 @@ struct Options {
 int list(const Options &options) {
     auto link = ClusterLink::open(options.cluster);
     if (!link)
-        return report_cluster_error(link.error());
+        return report_error(link.error());
     const auto answer = link->call({{"verb", "list"}});
     if (!answer)
-        return report_cluster_error(answer.error());
+        return report_error(answer.error());
     print(options.json ? dump_json(*answer, 2) + "\n" : list_text(*answer, stdout_style()));
     return exit_ok;
 }
@@ -34,7 +34,7 @@ int list(const Options &options) {
 void add_list(CLI::App &app, Invocation &invocation) {
     auto *command = app.add_subcommand("list", "List the runs of a cluster, the newest first");
     const auto options = std::make_shared<Options>();
-    command->add_option("--cluster", options->cluster, "Which cluster (default: 'default', else this machine's Slurm)");
+    command->add_option("--cluster", options->cluster, "Which cluster (default: 'default', else this machine's Slurm)")->type_name("NAME");
     command->add_flag("--json", options->json, "Print JSON");
     command->footer("Example:\n  trainctl list --cluster sandbox");
     command->callback([&invocation, options] { invocation.action = [options] { return list(*options); }; });

@@ -3,10 +3,11 @@
 #include "follow.h"
 #include "run_argument.h"
 
-#include <CLI/Validators.hpp>
 #include <memory>
 
 namespace trainctl {
+
+constexpr std::int64_t most_tail = 1'000'000'000; // lines: more is the whole file
 
 void add_logs(CLI::App &app, Invocation &invocation) {
     auto *command = app.add_subcommand("logs", "Print or follow what the ranks print");
@@ -19,8 +20,8 @@ void add_logs(CLI::App &app, Invocation &invocation) {
     options->follow.follow = false;
     add_run_argument(*command, options->run);
     command->add_flag("-f,--follow", options->follow.follow, "Go on until the run's end, across its attempts");
-    command->add_option("--tail", options->follow.tail, "Start N lines before the end of each file")->type_name("N")->check(CLI::NonNegativeNumber);
-    command->add_option("--attempt", options->follow.attempt, "Start with attempt N instead of the newest")->type_name("N")->check(CLI::PositiveNumber);
+    command->add_option("--tail", options->follow.tail, "Start N lines before the end of each file")->type_name("N")->check(whole_number(0, most_tail));
+    command->add_option("--attempt", options->follow.attempt, "Start with attempt N instead of the newest")->type_name("N")->check(whole_number(1, most_attempts));
     command->add_flag("--all", options->follow.all, "The agents' own logs too");
     command->add_flag("--json", options->follow.json, "Print JSON, one object in a line");
     command->callback([&invocation, options] {

@@ -1,11 +1,11 @@
 // trainctl render: the batch script as it would be submitted.
 #include "agent_file.h"
+#include "cluster_link.h"
 #include "command.h"
 #include "experiment_file.h"
 #include "note.h"
 
 #include "base/files.h"
-#include "base/process.h"
 #include "base/text.h"
 #include "script/render.h"
 
@@ -22,20 +22,6 @@ struct Options {
     int attempt = 1;
     bool options_only = false;
 };
-
-// The run root, absolute. A home folder on another machine is not known without asking there.
-std::string absolute_root(const Profile &profile) {
-    const std::string &root = profile.root;
-    for (const std::string home : {"~", "$HOME"}) {
-        if (root != home && !starts_with(root, home + "/"))
-            continue;
-        const bool here = profile.via == Via::local;
-        if (!here)
-            note("trainctl: note: /HOME stands for your home folder on {}; the rest is as it would be submitted\n", profile.host);
-        return (here ? own_variable("HOME", "/") : "/HOME") + root.substr(home.size());
-    }
-    return root;
-}
 
 std::string preview_id(const std::string &name) {
     std::string id;
@@ -54,7 +40,16 @@ int render(const Options &options) {
     const std::string run = options.run.empty() ? preview_id(loaded.experiment.name) : options.run;
     if (!valid_run_id(run))
         return report_error({ErrorKind::invalid, "'" + run + "' can't be the id of a run", "--run", "lower-case letters, digits and dashes, 48 at most"});
-    AttemptPlan plan{loaded.experiment, RunId{run}, AttemptNo{options.attempt}, absolute_root(loaded.profile), "", {}, {}};
+    auto link = ClusterLink::open(loaded.experiment.cluster);
+    if (!link)
+        return report_error(link.error());
+    const auto root = link->absolute_root();
+    if (!root) {
+        const int code = report_error(root.error());
+        note("hint: with an absolute `root` in the profile of {} no cluster is asked\n", loaded.profile.name);
+        return code;
+    }
+    AttemptPlan plan{loaded.experiment, RunId{run}, AttemptNo{options.attempt}, *root, "", {}, {}};
     plan.agent = join_path(plan.root, "bin/" + agent->name);
     const auto rendered = render_attempt(plan, loaded.template_text);
     if (!rendered)
@@ -76,10 +71,11 @@ void add_render(CLI::App &app, Invocation &invocation) {
     auto *command = app.add_subcommand("render", "Print the batch script that would be submitted");
     const auto options = std::make_shared<Options>();
     add_experiment_options(*command, options->request);
-    command->add_option("--run", options->run, "The run's id (default: NAME-preview)");
-    command->add_option("--attempt", options->attempt, "Which attempt (default: 1)")->check(CLI::Range(1, 999'999));
+    command->add_option("--run", options->run, "The run's id (default: NAME-preview)")->type_name("ID");
+    command->add_option("--attempt", options->attempt, "Which attempt (default: 1)")->type_name("N")->check(whole_number(1, most_attempts));
     command->add_flag("--options", options->options_only, "Print sbatch's options instead, a line each, quoted for a shell");
-    command->footer("Nothing is sent and no cluster is asked. The same input gives the same bytes.\n"
+    command->footer("Nothing is sent; a cluster is asked only for your home folder, where its `root` begins with ~ or $HOME.\n"
+                    "The same input gives the same bytes.\n"
                     "Example:\n  trainctl render experiment.yaml | shellcheck -");
     command->callback([&invocation, options] { invocation.action = [options] { return render(*options); }; });
 }

@@ -4,6 +4,7 @@
 #include "follow.h"
 #include "note.h"
 #include "run_argument.h"
+#include "secrets.h"
 
 #include "experiment/parse.h"
 
@@ -26,7 +27,7 @@ int changed_experiment(ClusterLink &link, const std::string &run, const ResumeOp
         return exit_ok;
     auto status = link.call({{"verb", "status"}, {"run", run}, {"act", false}, {"experiment", true}});
     if (!status)
-        return report_cluster_error(status.error());
+        return report_error(status.error());
     if ((*status)["ended"].is_null()) {
         note("trainctl: error: {} has not ended: a living run can't be changed\nhint: trainctl stop {} first\n", run, run);
         return exit_failed;
@@ -47,14 +48,19 @@ int resume(const ResumeOptions &options) {
         std::string experiment;
         if (const int code = changed_experiment(link, run, options, experiment); code != exit_ok)
             return code;
-        auto status = link.call({{"verb", "resume"}, {"run", run}, {"experiment", experiment}});
+        Json request{{"verb", "resume"}, {"run", run}, {"experiment", experiment}};
+        auto status = link.call(request);
+        if (status && status->contains("need_secrets")) {
+            if (const int code = read_secrets((*status)["need_secrets"], request["secrets"]); code != exit_ok)
+                return code;
+            status = link.call(request);
+        }
         if (!status)
-            return report_cluster_error(status.error());
+            return report_error(status.error());
         if (options.json)
             print(dump_json(*status, 2) + "\n");
         else
-            print(fmt::format("{}: {}{}\n", status->value("run", run), status->value("state", ""),
-                              status->value("text", "").empty() ? "" : " (" + status->value("text", "") + ")"));
+            print(fmt::format("{}: {}\n", status->value("run", run), state_and_why(*status)));
         if (!options.wait)
             return static_cast<int>(exit_ok);
         FollowRequest follow;
@@ -68,7 +74,8 @@ int resume(const ResumeOptions &options) {
 
 void add_resume(CLI::App &app, Invocation &invocation) {
     auto *command = app.add_subcommand("resume", "Go on with a run that was stopped or failed; from its newest complete checkpoint");
-    command->footer("Examples:\n  trainctl resume gpt-k3f9x\n  trainctl resume gpt-k3f9x --set resources.time=48h");
+    command->footer("Secrets leave the cluster when a run ends: those of the experiment are taken from the environment here.\n"
+                    "Examples:\n  trainctl resume gpt-k3f9x\n  trainctl resume gpt-k3f9x --set resources.time=48h");
     const auto options = std::make_shared<ResumeOptions>();
     add_run_argument(*command, options->run);
     add_set_option(*command, options->overrides);

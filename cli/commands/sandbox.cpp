@@ -171,8 +171,8 @@ using Action = int (*)(const Options &);
 CLI::App *add(CLI::App &sandbox, Invocation &invocation, const std::shared_ptr<Options> &options, std::pair<const char *, Action> verb,
               const char *what) {
     auto *command = sandbox.add_subcommand(verb.first, what);
-    command->add_option("--name", options->name, "Which sandbox; several can be up at a time (default: sandbox)");
-    command->add_option("--state", options->state, "Where its files are (default: ~/.local/state/trainctl/sandbox/NAME)");
+    command->add_option("--name", options->name, "Which sandbox; several can be up at a time (default: sandbox)")->type_name("NAME");
+    command->add_option("--state", options->state, "Where its files are (default: ~/.local/state/trainctl/sandbox/NAME)")->type_name("FOLDER");
     command->callback([&invocation, options, action = verb.second] { invocation.action = [options, action] { return action(*options); }; });
     return command;
 }
@@ -186,23 +186,23 @@ void add_sandbox(CLI::App &app, Invocation &invocation) {
     const auto options = std::make_shared<Options>();
 
     auto *command = add(*sandbox, invocation, options, {"up", up}, "Start it, or repair what is not running");
-    command->add_option("--nodes", options->nodes, "Nodes n1, n2, ... (default: 8)");
-    command->add_option("--gpus-per-node", options->gpus_per_node, "GPUs that each node claims to have (default: 8)");
-    command->add_option("--chip", options->chip, "What Slurm calls them (default: h100)");
+    command->add_option("--nodes", options->nodes, "Nodes n1, n2, ... (default: 8)")->type_name("N");
+    command->add_option("--gpus-per-node", options->gpus_per_node, "GPUs that each node claims to have (default: 8)")->type_name("N");
+    command->add_option("--chip", options->chip, "What Slurm calls them (default: h100)")->type_name("NAME");
     command->add_option("--scheduler", options->scheduler,
-                        "tuned: starts jobs at once; default: Slurm's own SchedulerParameters (default: tuned)");
+                        "tuned: starts jobs at once; default: Slurm's own SchedulerParameters (default: tuned)")->type_name("KIND");
     command->add_option("--slurmd-timeout", options->slurmd_timeout_s,
-                        "Seconds until Slurm gives up a silent node (default: 10, on a strict site 300)");
-    command->add_option("--prolog", options->prolog, "A script that each node runs before a job's first process");
+                        "Seconds until Slurm gives up a silent node (default: 10, on a strict site 300)")->type_name("SECONDS");
+    command->add_option("--prolog", options->prolog, "A script that each node runs before a job's first process")->type_name("FILE");
     command->add_option("--site", options->site,
                         "strict: Slurm's own scheduling and timeouts, prolog and epilog, no dependencies, no sbatch from nodes, "
-                        "limits of memory; what the machine does not allow is said (default: plain)");
+                        "limits of memory; what the machine does not allow is said (default: plain)")->type_name("KIND");
     command->add_flag("--accounting", options->accounting, "With MariaDB and slurmdbd, so that sacct works");
     command->add_option("--max-submit-jobs", options->max_submit_jobs,
-                        "Jobs that may be pending or running at a time; needs --accounting (default: no limit)");
+                        "Jobs that may be pending or running at a time; needs --accounting (default: no limit)")->type_name("N");
     command->add_option("--preempt-grace", options->preempt_grace_s,
-                        "Seconds that a preempted job has between SIGTERM and SIGKILL (default: 10)");
-    command->footer("Partitions: gpu (default), short (2 minutes at most), down (accepts jobs, never starts them),\n"
+                        "Seconds that a preempted job has between SIGTERM and SIGKILL (default: 10)")->type_name("SECONDS");
+    command->footer("Partitions: gpu (default), short (2 minutes at most), down (accepts jobs, never starts them), "
                     "preemptible and urgent (jobs in urgent end those in preemptible).\n"
                     "Jobs get SIGKILL 5 s after SIGTERM (on a strict site: 30 s).\n"
                     "Examples:\n  trainctl sandbox up --nodes 4 --chip a100\n"

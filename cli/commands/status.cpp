@@ -22,7 +22,7 @@ int status(const Options &options) {
     return with_run(options.run, [&](ClusterLink &link, const std::string &run) -> int {
         const auto answer = link.call({{"verb", "status"}, {"run", run}, {"act", !options.no_act}});
         if (!answer)
-            return report_cluster_error(answer.error());
+            return report_error(answer.error());
         print(options.json ? dump_json(*answer, 2) + "\n" : status_text(*answer, stdout_style()));
         const auto state = answer->value("state", "");
         return state == "failed" ? exit_run_failed : state == "unknown" ? exit_unreachable : exit_ok;

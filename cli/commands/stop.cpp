@@ -16,12 +16,6 @@ struct StopOptions {
     bool json = false;
 };
 
-// "stopped (cancelled by the user)", nothing twice.
-std::string end_of(const Json &status) {
-    const auto state = status.value("state", ""), why = status["ended"].value("why", "");
-    return why.empty() || why == state ? state : fmt::format("{} ({})", state, why);
-}
-
 int end_run(const StopOptions &options, const char *verb) {
     return with_run(options.run, [&](ClusterLink &link, const std::string &run) {
         auto status = link.call({{"verb", verb}, {"run", run}}, [](const Json &message) {
@@ -30,12 +24,12 @@ int end_run(const StopOptions &options, const char *verb) {
             return true;
         });
         if (!status)
-            return report_cluster_error(status.error());
+            return report_error(status.error());
         const bool ended = !(*status)["ended"].is_null();
         if (options.json)
             print(dump_json(*status, 2) + "\n");
         else if (ended)
-            print(fmt::format("{}: {}\n", status->value("run", run), end_of(*status)));
+            print(fmt::format("{}: {}\n", status->value("run", run), state_and_why(*status)));
         if (ended)
             return static_cast<int>(exit_ok);
         note("trainctl: error: {} has been told to end and is not at its end yet; nothing will start it again\n"

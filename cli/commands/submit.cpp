@@ -5,6 +5,7 @@
 #include "follow.h"
 #include "note.h"
 #include "run_cache.h"
+#include "secrets.h"
 
 #include "base/hash.h"
 #include "base/ids.h"
@@ -35,28 +36,6 @@ struct Submission {
     std::string run, key;
     bool again = false; // goes on with a submit whose answer never came
 };
-
-// Names only, never values, in every message.
-int read_secrets(const Experiment &experiment, Json &secrets) {
-    std::vector<std::string> missing;
-    const Environment own = own_environment();
-    for (const auto &name : experiment.environment.secrets) {
-        const auto at = own.find(name);
-        if (at == own.end()) {
-            missing.push_back(name);
-        } else if (valid_utf8(at->second) != at->second) {
-            note("trainctl: error: the secret {} is not UTF-8 text\nhint: encode it, for example as base64, and decode it in the training\n", name);
-            return exit_usage;
-        } else {
-            secrets[name] = at->second;
-        }
-    }
-    if (missing.empty())
-        return exit_ok;
-    note("trainctl: error: environment.secrets names {} and the environment here has no such variable\n"
-                       "hint: export it and submit again\n", join(missing, ", "));
-    return exit_usage;
-}
 
 Result<void> list_snapshot(Submission &submission) {
     const Code &code = submission.loaded.experiment.code;
@@ -162,19 +141,19 @@ int submit(const SubmitOptions &options) {
     Submission submission;
     if (const int code = load_experiment(options.experiment, submission.loaded); code != exit_ok)
         return code;
-    if (const int code = read_secrets(submission.loaded.experiment, submission.secrets); code != exit_ok)
+    if (const int code = read_secrets(submission.loaded.experiment.environment.secrets, submission.secrets); code != exit_ok)
         return code;
     if (auto listed = list_snapshot(submission); !listed)
         return report_error(listed.error());
     auto link = ClusterLink::open(submission.loaded.experiment.cluster);
     if (!link)
-        return report_cluster_error(link.error());
+        return report_error(link.error());
     auto answer = send_as_a_run(*link, submission);
     if (!answer) {
         const bool decided = answer.error().kind == ErrorKind::refused || answer.error().kind == ErrorKind::invalid;
         if (decided)
             forget_submit(submission.key);
-        const int code = report_cluster_error(answer.error());
+        const int code = report_error(answer.error());
         if (!decided)
             note("hint: the same command again goes on with this run ({}); nothing is submitted twice\n", submission.run);
         return code;

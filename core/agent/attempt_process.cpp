@@ -1,6 +1,7 @@
 #include "agent/attempt_process.h"
 
 #include "agent/head.h"
+#include "base/text.h"
 #include "recovery/attempt.h"
 #include "recovery/retention.h"
 #include "run/run_files.h"
@@ -176,6 +177,8 @@ private:
         if (auto made = make_work(); !made)
             return cannot_train("the code could not be unpacked: " + made.error().text());
         beating();
+        if (const auto missing = run_.missing_secrets(); !missing.empty())
+            return cannot_train(fmt::format("secrets are not there ({}): trainctl stop {}, then trainctl resume", join(missing, ", "), paths_.run.value));
         auto nodes = expand_hostlist(attempt_.nodes);
         auto dir = checkpoint_dir(paths_, run_.experiment);
         if (!nodes || !dir)

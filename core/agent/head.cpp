@@ -47,8 +47,7 @@ public:
         const auto address = server_.start();
         if (!address)
             return cannot_start(address.error());
-        const auto written = PosixFiles{}.write(plan_.paths.attempt_file(plan_.attempt, "head.json"), dump_json(to_json(*address)));
-        if (!written)
+        if (const auto written = PosixFiles{}.write(plan_.paths.attempt_file(plan_.attempt, "head.json"), dump_json(to_json(*address))); !written)
             return cannot_start(written.error());
         ::signal(SIGPIPE, SIG_IGN);
         listen_to_signals();
@@ -287,6 +286,7 @@ private:
         file.nodes = static_cast<int>(machine_.members().size());
         file.ranks = machine_.generation() > 0 ? file.nodes * config_.ranks_per_node : 0;
         file.last_failure = machine_.last_failure();
+        file.dropped_lines = nodes_.dropped_lines() + static_cast<std::int64_t>(logs_.dropped_lines());
         return file;
     }
 

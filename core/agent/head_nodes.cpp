@@ -54,6 +54,7 @@ HeadNodes::Heard HeadNodes::take(const std::string &node, const Report &report) 
     }
     if (!state.agent.empty() && state.agent != report.agent) {
         state.retired.insert(state.agent);
+        state.dropped_before += std::exchange(state.dropped, 0);
         state.config_sent = false;
         out.inputs.emplace_back(NodeRenewed{node});
     }
@@ -61,6 +62,7 @@ HeadNodes::Heard HeadNodes::take(const std::string &node, const Report &report) 
     state.heard = report.sequence;
     state.address = report.address;
     state.port = report.free_port;
+    state.dropped = report.dropped_lines;
     if (report.generation > state.order.seen_generation) {
         state.order.seen_generation = report.generation;
         state.order.seen_exits = 0;
@@ -97,6 +99,13 @@ Order HeadNodes::order(const std::string &node, std::chrono::milliseconds lease,
     if (!std::exchange(state.config_sent, true))
         order.config = config;
     return order;
+}
+
+std::int64_t HeadNodes::dropped_lines() const {
+    std::int64_t sum = 0;
+    for (const auto &[name, node] : nodes_)
+        sum += node.dropped + node.dropped_before;
+    return sum;
 }
 
 std::vector<std::string> HeadNodes::names() const {

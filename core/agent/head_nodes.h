@@ -33,6 +33,7 @@ public:
 
     std::vector<std::string> names() const;
     const std::string &address(const std::string &node) { return nodes_[node].address; }
+    std::int64_t dropped_lines() const; // of all nodes' output, by all agents so far
     int port(const std::string &node) { return nodes_[node].port; }
 
 private:
@@ -41,6 +42,7 @@ private:
         std::uint64_t heard = 0;
         std::string address, agent;
         std::set<std::string> retired; // agents
+        std::int64_t dropped = 0, dropped_before = 0; // lines, by this agent and by those
         int port = 0;
         bool config_sent = false;
     };

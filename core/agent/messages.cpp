@@ -22,7 +22,7 @@ NLOHMANN_JSON_SERIALIZE_ENUM(SetupState, {{SetupState::none, "none"}, {SetupStat
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(RankExit, rank, local_rank, node, exit_code, signal, at_s, last_lines)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Report, sequence, agent, setup, setup_text, bad_node, address, free_port, generation, exits,
                                    dead_generation, doubtful_generation, term, step, loss, rate, activity, evidence_generation,
-                                   evidence, note)
+                                   evidence, note, dropped_lines)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(NodeConfig, run, attempt, job, scancel, slurm_conf, run_dir, work_dir, logs_dir, checkpoint_dir, setup, patterns, chip,
                                    chips_per_node, ranks_per_node, heartbeat_ms, lease_ms, leave_ms, preflight, check,
                                    min_free_mib, memory_mib, clock_ms)

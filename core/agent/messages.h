@@ -36,6 +36,7 @@ struct Report {
     int evidence_generation = 0;  // of this one it was collected what the ranks hang in
     std::string evidence;
     std::string note;             // for the log: what is odd on this node
+    std::int64_t dropped_lines = 0; // of output: this agent could not write them to its logs
 };
 
 // What an agent needs to know once.

@@ -283,6 +283,7 @@ private:
         out.term = term_;
         out.evidence_generation = evidence_done_;
         out.evidence = evidence_text_;
+        out.dropped_lines = static_cast<std::int64_t>(logs_.dropped_lines());
         const auto &exits = generation_ ? generation_->exits() : start_failures_;
         out.exits.assign(exits.begin() + static_cast<std::ptrdiff_t>(std::min(seen_exits_, exits.size())), exits.end());
         std::size_t budget = last_lines_budget;

@@ -1,5 +1,7 @@
 #include "base/files.h"
 
+#include "base/text.h"
+
 #include <algorithm>
 #include <atomic>
 #include <cerrno>
@@ -91,7 +93,7 @@ Result<void> PosixFiles::make_dirs(const std::string &path) {
     return made ? Result<void>{} : Result<void>{made.error()};
 }
 
-Result<std::optional<std::string>> PosixFiles::read(const std::string &path) {
+Result<std::optional<std::string>> read_at_most(const std::string &path, std::size_t most) {
     const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
     if (fd < 0) {
         if (errno == ENOENT || errno == ENOTDIR)
@@ -110,14 +112,20 @@ Result<std::optional<std::string>> PosixFiles::read(const std::string &path) {
             const int code = errno;
             ::close(fd);
             if (code == ESTALE) // replaced on the NFS server between open and read: what is there now counts
-                return read(path);
+                return read_at_most(path, most);
             return errno_error(code, "cannot read", path);
         }
         content.append(buffer, static_cast<std::size_t>(n));
+        if (content.size() > most) {
+            ::close(fd);
+            return Error{ErrorKind::invalid, "has more than " + human_bytes(most), path, ""};
+        }
     }
     ::close(fd);
     return std::optional{std::move(content)};
 }
+
+Result<std::optional<std::string>> PosixFiles::read(const std::string &path) { return read_at_most(path, SIZE_MAX); }
 
 Result<void> PosixFiles::write(const std::string &path, std::string_view content) {
     const std::string beside = temporary_name(path);

@@ -50,6 +50,10 @@ public:
     Result<void> remove(const std::string &path) override;
 };
 
+// A file of the user, which may be anything that has a name: as Files::read, but never more than `most` bytes. Error
+// invalid where there is more.
+Result<std::optional<std::string>> read_at_most(const std::string &path, std::size_t most);
+
 // "a/b" and "c" -> "a/b/c"; an absolute second part wins.
 std::string join_path(std::string_view folder, std::string_view name);
 std::string parent_path(std::string_view path);

@@ -67,6 +67,16 @@ Profile login_node_profile() {
     return profile;
 }
 
+std::string expand_home(const std::string &root, const std::string &home) {
+    for (const std::string prefix : {"~", "$HOME"}) {
+        if (root == prefix)
+            return home;
+        if (starts_with(root, prefix + "/"))
+            return join_path(home, root.substr(prefix.size() + 1));
+    }
+    return root;
+}
+
 std::string profiles_path() {
     const std::string config = own_variable("XDG_CONFIG_HOME");
     const std::string folder = !config.empty() && config[0] == '/' ? config : own_variable("HOME", ".") + "/.config";

@@ -38,6 +38,9 @@ Result<std::map<std::string, Profile>> load_profiles(const std::string &path);
 // Error not_found with "did you mean".
 Result<Profile> find_profile(const std::string &path, const std::string &name);
 
+// A root that begins with "~" or "$HOME", in this home folder; others as they are.
+std::string expand_home(const std::string &root, const std::string &home);
+
 // Fills in partition, account and qos where the experiment names none.
 void apply_defaults(Experiment &experiment, const Profile &profile);
 

@@ -1,5 +1,6 @@
 #include "desk/desk.h"
 
+#include "cluster/profile.h"
 #include "desk/wire.h"
 #include "slurm/slurm_scheduler.h"
 
@@ -75,17 +76,9 @@ void say(const Json &message) {
         ::_exit(1); // the link is gone; what was done is on disk
 }
 
-std::string expand_home(const std::string &root) {
-    const auto home = own_variable("HOME", "/");
-    for (const std::string_view prefix : {"~/", "$HOME/"})
-        if (root.starts_with(prefix))
-            return join_path(home, root.substr(prefix.size()));
-    return root;
-}
-
 // The real machine under one call.
 Result<Json> serve(const Json &request) {
-    const auto root = expand_home(request.value("root", ""));
+    const auto root = expand_home(request.value("root", ""), own_variable("HOME", "/"));
     if (!root.starts_with("/"))
         return Error{ErrorKind::invalid, "the run root is not absolute", root, "give an absolute `root` in the cluster's profile, or one in ~/"};
     auto tools = find_slurm_tools(own_environment());

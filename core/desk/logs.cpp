@@ -177,6 +177,16 @@ Result<Json> follow(DeskCall &call, const RunPaths &paths, LogTeller &teller, co
     }
 }
 
+// The logs shown are not whole where an agent could not write all of them.
+Result<Json> with_losses(DeskCall &call, Result<Json> status, int first) {
+    if (!status)
+        return status;
+    for (const auto &attempt : (*status)["attempts"])
+        if (const auto &progress = attempt["progress"]; attempt["no"] >= first && !progress.is_null() && progress.value("dropped_lines", 0) > 0)
+            call.say({{"dropped", {{"attempt", attempt["no"]}, {"lines", progress["dropped_lines"]}}}});
+    return status;
+}
+
 } // namespace
 
 Result<Json> desk_logs(DeskCall &call) {
@@ -203,11 +213,11 @@ Result<Json> desk_logs(DeskCall &call) {
         if (auto begun = teller.begin(wishes.attempt, wishes.all, wishes.tail); !begun)
             return begun.error();
     if (wishes.follow)
-        return follow(call, *paths, teller, wishes);
+        return with_losses(call, follow(call, *paths, teller, wishes), wishes.attempt);
     if (!wishes.quiet)
         if (auto passed = teller.pass_on(wishes.attempt, wishes.all); !passed)
             return passed.error();
-    return status_of(call, *paths, false);
+    return with_losses(call, status_of(call, *paths, false), wishes.attempt);
 }
 
 } // namespace trainctl

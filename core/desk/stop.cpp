@@ -66,7 +66,7 @@ struct Stopper {
 std::string describe(const std::vector<JobSighting> &jobs) {
     std::string text;
     for (const auto &job : jobs)
-        text += fmt::format("{}job {} {}", text.empty() ? "" : ", ", to_string(job.id), job.state);
+        text += fmt::format("{}job {} ({})", text.empty() ? "waiting for " : ", ", to_string(job.id), job.state);
     return text;
 }
 

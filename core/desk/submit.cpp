@@ -188,21 +188,27 @@ Result<Json> desk_submit(DeskCall &call) {
 
 namespace {
 
-// All that may refuse, before the run's end is taken back: the experiment that goes on, and its checkpoints.
-Result<void> take_up_again(DeskCall &call, const RunPaths &paths) {
+// The experiment that goes on: the run's own, or as the user changed it.
+Result<Experiment> next_experiment(DeskCall &call, const RunPaths &paths) {
+    if (const auto changed = call.text("experiment"); !changed.empty())
+        return parsed(changed, "the changed experiment");
     auto run = load_run(call.files, paths);
-    if (!run)
-        return run.error();
-    const auto changed = call.text("experiment");
-    if (!changed.empty()) {
-        auto experiment = parsed(changed, "the changed experiment");
-        if (!experiment)
-            return experiment.error();
-        run->experiment = std::move(*experiment);
-    }
-    if (auto owned = own_checkpoints(call.files, paths, run->experiment); !owned)
-        return owned;
-    return changed.empty() ? Result<void>{} : call.files.write(paths.file("experiment.yaml"), changed);
+    return run ? Result<Experiment>{std::move(run->experiment)} : Result<Experiment>{run.error()};
+}
+
+// The wish first, the end last: a death in between leaves an ended run, and the user asks again.
+Result<void> take_up_again(DeskCall &call, const RunPaths &paths, const RunView &view) {
+    if (const auto changed = call.text("experiment"); !changed.empty())
+        if (auto written = call.files.write(paths.file("experiment.yaml"), changed); !written)
+            return written;
+    if (const Json secrets = call.request.value("secrets", Json::object()); !secrets.empty())
+        if (auto written = call.files.write(paths.file("secrets.json"), dump_json(secrets) + "\n"); !written)
+            return written;
+    if (auto removed = call.files.remove(paths.wish("stop")); !removed)
+        return removed;
+    const AttemptNo last = view.last() != nullptr ? view.last()->no : AttemptNo{1};
+    auto moved = call.files.rename(paths.file("ended.json"), paths.file(retired_end(last)));
+    return !moved && moved.error().kind == ErrorKind::not_found ? Result<void>{} : moved; // another resume was faster
 }
 
 } // namespace
@@ -220,14 +226,17 @@ Result<Json> desk_resume(DeskCall &call) {
     if (!again && view->stop_wished)
         return Error{ErrorKind::refused, "the run is being stopped and has not ended yet", paths->dir(), "wait for it: trainctl status " + paths->run.value};
     if (again) {
-        if (auto ready = take_up_again(call, *paths); !ready)
-            return ready.error();
-        // The wish first: a death in between leaves an ended run, and the user asks again.
-        if (auto removed = call.files.remove(paths->wish("stop")); !removed)
-            return removed.error();
-        const AttemptNo last = view->last() != nullptr ? view->last()->no : AttemptNo{1};
-        if (auto moved = call.files.rename(paths->file("ended.json"), paths->file(retired_end(last))); !moved && moved.error().kind != ErrorKind::not_found)
-            return moved.error(); // not found: another resume was faster
+        auto experiment = next_experiment(call, *paths);
+        if (!experiment)
+            return experiment.error();
+        const Json given = call.request.value("secrets", Json::object());
+        for (const auto &name : experiment->environment.secrets)
+            if (!given.contains(name)) // they were removed when the run ended
+                return Json{{"format", desk_format}, {"need_secrets", experiment->environment.secrets}};
+        if (auto owned = own_checkpoints(call.files, *paths, *experiment); !owned)
+            return owned.error();
+        if (auto taken = take_up_again(call, *paths, *view); !taken)
+            return taken.error();
     }
     auto answer = status_of(call, *paths, true);
     if (answer)

@@ -16,9 +16,10 @@ namespace trainctl {
 
 namespace {
 
-constexpr std::size_t max_bytes = 256u << 10; // a person's file has some kB; bounds the parser's work
-constexpr std::size_t max_nodes = 20000;      // and its memory
-constexpr std::size_t max_depth = 16;         // the deepest key needs 4
+constexpr const char *no_anchors = "anchors and aliases (&name, *name) are not supported: write the value out, or put it in "
+                                   "quotes if the text itself is meant";
+constexpr std::size_t max_nodes = 20000; // bounds the parser's memory, as max_yaml_bytes its work
+constexpr std::size_t max_depth = 16;    // the deepest key needs 4
 
 struct Stop {
     Position at;
@@ -38,8 +39,7 @@ public:
     }
     void OnDocumentEnd() override {}
     void OnAlias(const YAML::Mark &mark, YAML::anchor_t) override {
-        throw Stop{position(mark), "anchors and aliases (&name, *name) are not supported: write the value out, or put "
-                                   "it in quotes if the text itself is meant"};
+        throw Stop{position(mark), no_anchors};
     }
     void OnNull(const YAML::Mark &mark, YAML::anchor_t anchor) override {
         check(mark, "?", anchor);
@@ -99,11 +99,10 @@ private:
 
     void check(const YAML::Mark &mark, const std::string &tag, YAML::anchor_t anchor) {
         if (anchor != 0)
-            throw Stop{position(mark), "anchors and aliases (&name, *name) are not supported: write the value out, or "
-                                       "put it in quotes if the text itself is meant"};
+            tree_.findings.push_back({position(mark), no_anchors});
         if (!tag.empty() && tag != "?" && tag != "!")
-            throw Stop{position(mark), "tags (!name) are not supported: put the value in quotes if the text itself is "
-                                       "meant"};
+            tree_.findings.push_back({position(mark), "tags (!name) are not supported: put the value in quotes if the "
+                                                      "text itself is meant"});
         if (++nodes_ > max_nodes)
             throw Stop{position(mark), fmt::format("more than {} values: this is no file of trainctl's", max_nodes)};
     }
@@ -173,10 +172,10 @@ Position position_of(std::string_view text, std::size_t offset) {
 
 // What yaml-cpp would misread or stop at without a word (it takes some control bytes for the end of the file).
 std::optional<Finding> bad_bytes(std::string_view text) {
-    if (text.size() > max_bytes)
+    if (text.size() > max_yaml_bytes)
         return Finding{{},
                        fmt::format("the file has {}: more than {} is no file of trainctl's", human_bytes(text.size()),
-                                   human_bytes(max_bytes))};
+                                   human_bytes(max_yaml_bytes))};
     for (std::size_t i = 0; i < text.size(); ++i) {
         const auto c = static_cast<unsigned char>(text[i]);
         const bool line_end = c == '\n' || (c == '\r' && i + 1 < text.size() && text[i + 1] == '\n');

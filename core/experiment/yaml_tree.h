@@ -3,11 +3,15 @@
 #pragma once
 
 #include <compare>
+#include <cstddef>
 #include <string>
 #include <string_view>
 #include <vector>
 
 namespace trainctl {
+
+// Of one file: a person's has some kB. Bounds the parser's work.
+inline constexpr std::size_t max_yaml_bytes = 256u << 10;
 
 // 1-based; columns count bytes. `source` is 0 for the file, n for the n-th `--set`.
 struct Position {

@@ -50,6 +50,14 @@ struct Jobs {
     }
 };
 
+// Whether the run has ended is looked at anew: a `resume` may have brought new ones since.
+Result<void> remove_secrets(Files &files, const RunPaths &paths) {
+    auto ended = files.read(paths.file("ended.json"));
+    if (!ended)
+        return ended.error();
+    return *ended ? files.remove(paths.file("secrets.json")) : Result<void>{};
+}
+
 class Reconciler {
 public:
     Reconciler(World &world, const RunPaths &paths, const ReconcileRequest &request)
@@ -58,10 +66,10 @@ public:
     Result<Reconciled> run() {
         if (auto seen = observe(); !seen)
             return seen.error();
-        if (blind_)
-            return done(RunState::unknown, blind_->text());
         if (result_.run.ended)
             return after_end();
+        if (blind_)
+            return done(RunState::unknown, blind_->text());
         if (jobs_.any(JobPhase::running))
             return done(RunState::running, "");
         if (jobs_.any(JobPhase::pending) || jobs_.any(JobPhase::unknown))
@@ -98,6 +106,9 @@ private:
     }
 
     Result<Reconciled> after_end() {
+        if (request_.act) // who ended it may have died in between
+            if (auto removed = remove_secrets(world_.files, paths_); !removed)
+                return removed.error();
         if (const auto ids = jobs_.pending_ids(); request_.act && !ids.empty())
             if (auto cancelled = world_.scheduler.cancel(ids); !cancelled)
                 return cancelled.error();
@@ -174,9 +185,9 @@ private:
         if (!made)
             return made.error();
         switch (made->kind) {
-        case MadeKind::live: return done(RunState::pending, fmt::format("attempt {} is job {}", to_string(no), to_string(*made->job)));
-        case MadeKind::over: return done(RunState::starting, fmt::format("attempt {} came and went", to_string(no)));
-        case MadeKind::rejected: return done(RunState::starting, "sbatch refused attempt " + to_string(no) + ": " + made->text);
+        case MadeKind::live: return done(RunState::pending, fmt::format("attempt {} is job {}", no.value, to_string(*made->job)));
+        case MadeKind::over: return done(RunState::starting, fmt::format("attempt {} came and went", no.value));
+        case MadeKind::rejected: return done(RunState::starting, fmt::format("sbatch refused attempt {}: {}", no.value, made->text));
         case MadeKind::unclear: return done(RunState::unknown, made->text);
         }
         INVARIANT(false);
@@ -228,7 +239,7 @@ Result<void> end_run(World &world, const RunPaths &paths, const Ended &ended) {
     record.when = unix_seconds(world.clock.wall());
     if (auto written = publish_record_file(world.files, paths.file("ended.json"), record); !written)
         return written.error();
-    return {};
+    return remove_secrets(world.files, paths);
 }
 
 Result<Reconciled> reconcile(World &world, const RunPaths &paths, const ReconcileRequest &request) {

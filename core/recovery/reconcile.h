@@ -38,7 +38,8 @@ struct ReconcileRequest {
 
 Result<Reconciled> reconcile(World &world, const RunPaths &paths, const ReconcileRequest &request);
 
-// ended.json, once; whoever is first decides how the run ended. Pending jobs of the run are cancelled.
+// ended.json, once; whoever is first decides how the run ended. The run's secrets are removed: nothing of it trains any
+// more, and `resume` brings them anew.
 Result<void> end_run(World &world, const RunPaths &paths, const Ended &ended);
 
 // verdict.json, once.

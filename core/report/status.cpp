@@ -200,6 +200,9 @@ private:
     }
 
     void problems() {
+        for (const auto &attempt : attempts_)
+            if (const auto lines = integer_of(attempt.progress, "dropped_lines"); lines && *lines > 0)
+                line("output", fmt::format("{} of attempt {} could not be written to its logs: was the disk full?", counted(*lines, "line"), attempt.no));
         for (const auto &problem : items_of(status_, "problems"))
             line("problem", problem.is_string() ? problem.get<std::string>() : dump_json(problem));
         for (const auto &problem : items_of(status_, "journal_problems"))

@@ -94,6 +94,7 @@ template <class A, class R> void fields(A &a, R &r, const ProgressFile *) {
     a("checkpoint", r.checkpoint), a("checkpoint_step", r.checkpoint_step);
     a("resumed_from", r.resumed_from), a("resumed_step", r.resumed_step);
     a("training_since", r.training_since), a("nodes", r.nodes), a("ranks", r.ranks), a("last_failure", r.last_failure);
+    a("dropped_lines", r.dropped_lines);
 }
 template <class A, class R> void fields(A &a, R &r, const RankExit *) {
     a("rank", r.rank), a("local_rank", r.local_rank), a("node", r.node), a("exit_code", r.exit_code);

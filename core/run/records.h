@@ -89,6 +89,7 @@ struct ProgressFile {
     std::int64_t training_since = 0;          // when this generation's ranks were started
     int nodes = 0, ranks = 0;
     std::string last_failure;                 // why the generation before this one ended
+    std::int64_t dropped_lines = 0;           // of output that could not be written to the logs
 };
 
 // Why training stopped, as the head saw it. What Slurm says comes on top of it in the verdict.

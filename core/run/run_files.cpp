@@ -20,6 +20,14 @@ Result<std::string> must_read(Files &files, const std::string &path) {
 
 } // namespace
 
+std::vector<std::string> LoadedRun::missing_secrets() const {
+    std::vector<std::string> out;
+    for (const auto &name : experiment.environment.secrets)
+        if (!secrets.contains(name))
+            out.push_back(name);
+    return out;
+}
+
 std::optional<RunPaths> paths_of_dir(const std::string &dir) {
     const auto runs = parent_path(dir);
     if (base_name(runs) != "runs" || !valid_run_id(base_name(dir)))

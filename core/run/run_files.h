@@ -13,7 +13,8 @@ struct LoadedRun {
     RunInfo info;
     Experiment experiment;
     std::string template_text;
-    Environment secrets; // names and values; for the ranks' environment only
+    Environment secrets; // names and values; for the ranks' environment only; none once the run has ended
+    std::vector<std::string> missing_secrets() const; // that the experiment names
 };
 
 // `dir` is <root>/runs/<run id>.

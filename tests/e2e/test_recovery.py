@@ -66,5 +66,20 @@ class ByItself(RunCase):
         self.check_nothing_left(run)
 
 
+class StandbyAuto(RunCase):
+    def test_a_long_job_gets_a_standby_and_a_short_one_goes_on_without(self):
+        options = ("--crash-at", "25", "--crash-how", "signal:KILL", "--crash-attempts", "1")
+        long, short = (self.start(name, *options, steps=60, recovery__standby="auto", resources__time=time)
+                       for name, time in (("long", "15m"), ("short", "14m")))
+        for run, has_standby in ((long, True), (short, False)):
+            with self.subTest(run.name):
+                run.wait_end()
+                self.check_lineage(run)
+                self.assertEqual([attempt for attempt, _ in self.resumes(run)], [1, 2])
+                second = run.attempt_record(2, "intent.json")
+                self.assertEqual(second["after"], run.job(1) if has_standby else None)
+                self.check_nothing_left(run)
+
+
 if __name__ == "__main__":
     unittest.main()

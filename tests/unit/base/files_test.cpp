@@ -82,6 +82,18 @@ TEST_CASE("files: what is not there is no error, what can't be is one") {
     CHECK(unreadable.error().where == dir.path());
 }
 
+TEST_CASE("files: a file of the user is read up to a limit, whatever it is") {
+    TempDir folder;
+    PosixFiles files;
+    const auto path = folder.path() + "/f";
+    REQUIRE(files.write(path, "12345"));
+    CHECK(read_at_most(path, 5).value() == "12345");
+    CHECK(read_at_most(path, 4).error().kind == ErrorKind::invalid);
+    CHECK(read_at_most("/dev/zero", 1u << 18).error().kind == ErrorKind::invalid);
+    CHECK(read_at_most("/dev/null", 1u << 18).value() == "");
+    CHECK(!read_at_most(folder.path() + "/none", 5).value());
+}
+
 TEST_CASE("files: append adds, write replaces, publish never does") {
     TempDir dir;
     PosixFiles files;

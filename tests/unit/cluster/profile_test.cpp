@@ -171,6 +171,16 @@ TEST_CASE("profiles: saved, loaded, found") {
     CHECK(load_profiles(path)->empty());
 }
 
+TEST_CASE("profiles: a root in the home folder") {
+    for (const char *home : {"~", "$HOME"}) {
+        CHECK(expand_home(home, "/home/me") == "/home/me");
+        CHECK(expand_home(std::string{home} + "/runs", "/home/me") == "/home/me/runs");
+        CHECK(expand_home(std::string{home} + "work", "/home/me") == std::string{home} + "work");
+    }
+    CHECK(expand_home("~/runs", "/") == "/runs");
+    CHECK(expand_home("/scratch/~", "/home/me") == "/scratch/~");
+}
+
 TEST_CASE("profiles: two at a time lose nothing") {
     TempDir dir;
     const std::string path = dir / "clusters.yaml";

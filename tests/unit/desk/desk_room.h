@@ -45,7 +45,7 @@ struct DeskRoom {
                 {"environment", {{"FROM_PROFILE", "1"}}}, {"secrets", {{"API_KEY", secret_value}}}, {"git_diff", "K2EgbGluZf8K"},
                 {"info", {{"name", "gpt"}, {"trainctl_version", "0"}, {"agent_hash", "0123456789abcdef0123"}}}};
     }
-    Json request(const std::string &verb) const { return {{"verb", verb}, {"run", paths.run.value}}; }
+    Json request(const std::string &verb) const { return {{"verb", verb}, {"run", paths.run.value}, {"secrets", {{"API_KEY", secret_value}}}}; }
 
     // As a desk's process serves it: `desk` may die of its plan, and `meanwhile` happens whenever it sleeps.
     Result<Json> ask(Actor &desk, const Json &request, std::function<void()> meanwhile = {}) { return ask(desk, desk.files, request, std::move(meanwhile)); }

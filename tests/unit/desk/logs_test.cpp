@@ -225,3 +225,22 @@ TEST_CASE("desk logs and status: a setup that failed is shown, where no rank has
     room.answer(request);
     CHECK(texts(room) == Texts{{"001/logs/g01/n1.log", "step 1\n"}});
 }
+
+TEST_CASE("desk logs: lines that an agent could not write are told, of the attempts that are shown") {
+    DeskRoom room;
+    room.train();
+    ProgressFile progress;
+    progress.dropped_lines = 7;
+    room.put(1, "progress.json", progress);
+    CHECK(room.answer(room.request("status")).at("attempts").at(0).at("progress").at("dropped_lines") == 7);
+    const auto losses = [&room] {
+        room.said.clear();
+        room.answer(room.request("logs"));
+        std::erase_if(room.said, [](const Json &message) { return !message.contains("dropped"); });
+        return room.said;
+    };
+    CHECK(losses() == std::vector<Json>{{{"dropped", {{"attempt", 1}, {"lines", 7}}}}});
+    progress.dropped_lines = 0;
+    room.put(1, "progress.json", progress);
+    CHECK(losses().empty());
+}

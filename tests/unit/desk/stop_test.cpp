@@ -156,6 +156,27 @@ TEST_CASE("desk resume: of two at once the slower one goes on with what the othe
     CHECK(room.live() == 1);
 }
 
+TEST_CASE("desk resume: secrets are gone at the end of a run and are brought anew, or nothing is changed") {
+    DeskRoom room;
+    room.train();
+    CHECK(room.files_with_secret() == std::vector{room.paths.file("secrets.json")});
+    room.answer(room.request("cancel"));
+    CHECK(room.files_with_secret().empty());
+    auto request = room.request("resume");
+    request.erase("secrets");
+    CHECK(room.answer(request).at("need_secrets") == Json::array({"API_KEY"}));
+    CHECK(room.ended());
+    CHECK(room.live() == 0);
+    CHECK(room.answer(room.request("resume")).at("state") == "pending");
+    CHECK(room.files_with_secret() == std::vector{room.paths.file("secrets.json")});
+    CHECK(room.open_to_others().empty());
+    // What the changed experiment names counts.
+    room.answer(room.request("cancel"));
+    request["experiment"] = "name: gpt\nresources: {nodes: 2}\nlaunch: {command: x}\n";
+    CHECK(room.answer(request).at("state") == "pending");
+    CHECK(room.files_with_secret().empty());
+}
+
 TEST_CASE("desk resume: a living run is left alone, a finished one is refused, a bad change is not taken") {
     DeskRoom room;
     const auto job = room.train();

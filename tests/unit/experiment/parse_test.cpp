@@ -126,6 +126,11 @@ TEST_CASE("experiment: keys") {
          "e.yaml:4:3: 'launch' must be a map of keys (kind, preset, mpi, per_node, command), not a text: write a blank after "
          "'command:'"},
         {"- a\n", "e.yaml:1:1: must be a map of keys and values, not a list"},
+        {"name: !a x\nresources: !b {nodes: 1}\nlaunch: {command: &c x}\n",
+         "e.yaml:1:7: tags (!name) are not supported: put the value in quotes if the text itself is meant\n"
+         "e.yaml:2:12: tags (!name) are not supported: put the value in quotes if the text itself is meant\n"
+         "e.yaml:3:19: anchors and aliases (&name, *name) are not supported: write the value out, or put it in quotes if "
+         "the text itself is meant"},
         {"name: a\nresources: {nodes: 1}\nlaunch: {command: x}\n<<: {cluster: x}\n",
          "e.yaml:4:1: merge keys (<<) are not supported: write the keys out"},
     };
@@ -297,8 +302,9 @@ TEST_CASE("experiment: YAML's traps") {
          "use spaces"},
         {"name: a: b\n", "e.yaml:1:8: bad YAML: illegal map value (a text with ': ' in it must be in quotes)"},
         {"name: &x a\nresources: {nodes: 1}\nlaunch: {command: *x}\n",
-         "e.yaml:1:7: anchors and aliases (&name, *name) are not supported: write the value out, or put it in quotes "
-         "if "
+         "e.yaml:1:7: anchors and aliases (&name, *name) are not supported: write the value out, or put it in quotes if "
+         "the text itself is meant\n"
+         "e.yaml:3:19: anchors and aliases (&name, *name) are not supported: write the value out, or put it in quotes if "
          "the text itself is meant"},
         {"nmae: a\nname: b\nresources: {nodes: 1\nlaunch: {command: x}\n",
          "e.yaml:1:1: unknown key 'nmae': did you mean 'name'?\n"

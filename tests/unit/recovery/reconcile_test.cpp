@@ -30,7 +30,7 @@ TEST_CASE("reconcile: a new run gets its first attempt, once") {
     Desk desk;
     const auto made = desk.look();
     CHECK(made.state == RunState::pending);
-    CHECK(made.text == "attempt 001 is job 1");
+    CHECK(made.text == "attempt 1 is job 1");
     desk.slurm.advance(5s);
     CHECK(desk.look().state == RunState::running);
     CHECK(desk.slurm.counters.submits == 1);
@@ -80,7 +80,7 @@ TEST_CASE("reconcile: an attempt that ended badly gets a verdict and a successor
     desk.slurm.advance(5s);
     desk.claim(1, 1);
     desk.slurm.end(JobId{1}, "TIMEOUT");
-    CHECK(desk.look().text == "attempt 002 is job 2");
+    CHECK(desk.look().text == "attempt 2 is job 2");
     const auto verdict = read_record_file<Verdict>(desk.files, desk.paths.attempt_file(AttemptNo{1}, "verdict.json"));
     CHECK(verdict->value().cause == cause::time_limit);
     CHECK(verdict->value().by == "desk");
@@ -91,7 +91,7 @@ TEST_CASE("reconcile: a prolog that fails does not end the run") {
     desk.look();
     desk.slurm.advance(5s);
     desk.slurm.end(JobId{1}, "CANCELLED"); // nobody claimed it, and it had nodes
-    CHECK(desk.look().text == "attempt 002 is job 2");
+    CHECK(desk.look().text == "attempt 2 is job 2");
     CHECK(!desk.ended());
 }
 
@@ -152,6 +152,32 @@ TEST_CASE("reconcile: the first one decides how a run ended") {
     CHECK(read_record_file<Verdict>(desk.files, desk.paths.attempt_file(AttemptNo{1}, "verdict.json"))->value().cause == "first");
 }
 
+TEST_CASE("reconcile: whoever ends a run removes its secrets, or whoever looks after one that died of it") {
+    for_each_fault([](const FaultPlan &plan) {
+        Desk desk;
+        const auto secrets = desk.paths.file("secrets.json");
+        REQUIRE(desk.files.write(secrets, "{}"));
+        CHECK(desk.look().state == RunState::pending);
+        CHECK(desk.files.read(secrets)->has_value());
+        Actor first{desk.slurm, "first"};
+        first.plan = plan;
+        survives([&] { (void)end_run(first.world, desk.paths, Ended{EndKind::failed, "why", AttemptNo{1}, 0}).ok(); });
+        const bool ended = desk.ended().has_value();
+        desk.look();
+        CHECK(desk.files.read(secrets)->has_value() == !ended);
+        return first.plan;
+    });
+}
+
+TEST_CASE("reconcile: a run that has ended has ended, whether Slurm answers or not") {
+    Desk desk;
+    desk.look();
+    Actor actor{desk.slurm, "head"};
+    REQUIRE(end_run(actor.world, desk.paths, Ended{EndKind::finished, "done", AttemptNo{1}, 0}));
+    desk.slurm.controller_down = true;
+    CHECK(desk.look().state == RunState::finished);
+}
+
 TEST_CASE("reconcile: a job that Slurm has forgotten is dead only when its head is silent for a lease") {
     FakeSlurm::Settings settings;
     settings.accounting = false;
@@ -168,7 +194,7 @@ TEST_CASE("reconcile: a job that Slurm has forgotten is dead only when its head 
         desk.slurm.end(JobId{1}, "NODE_FAIL");
         desk.slurm.advance(60s);
         if (!beats) {
-            CHECK(desk.look().text == "attempt 002 is job 2");
+            CHECK(desk.look().text == "attempt 2 is job 2");
             continue;
         }
         // A head that goes on beating while the reconciler waits.
@@ -205,7 +231,7 @@ TEST_CASE("reconcile: a verdict that can't be read is judged again, and replaced
     desk.slurm.advance(5s);
     desk.claim(2, 2);
     desk.slurm.end(JobId{2}, "TIMEOUT");
-    CHECK(desk.look().text == "attempt 003 is job 3");
+    CHECK(desk.look().text == "attempt 3 is job 3");
     CHECK(read_record_file<Verdict>(desk.files, path)->value().cause == cause::time_limit);
     CHECK(look_at_attempt(desk.files, desk.paths, AttemptNo{1})->problems.empty());
 }

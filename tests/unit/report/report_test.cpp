@@ -155,6 +155,15 @@ TEST_CASE("status: what is not known is never called failed") {
     CHECK(status_text(silent_run(), plain).find(" left") == std::string::npos); // no estimate from old numbers
 }
 
+TEST_CASE("status: output that was lost is told, of which attempt") {
+    Json status = base_status("running");
+    status["attempts"].push_back(attempt_json(1, job_json(7, "running", "RUNNING"), true));
+    status["attempts"][0]["progress"] = progress_json(120, {}, 2);
+    CHECK(status_text(status, plain).find("could not be written") == std::string::npos);
+    status["attempts"][0]["progress"]["dropped_lines"] = 7;
+    CHECK(status_text(status, plain).find("7 lines of attempt 1 could not be written") != std::string::npos);
+}
+
 TEST_CASE("status: a long history is cut to its end, and says so") {
     auto status = failed_run();
     const Json one = status["attempts"][0];
