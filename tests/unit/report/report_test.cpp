@@ -155,6 +155,13 @@ TEST_CASE("status: what is not known is never called failed") {
     CHECK(status_text(silent_run(), plain).find(" left") == std::string::npos); // no estimate from old numbers
 }
 
+TEST_CASE("status: agents that go through srun are told of") {
+    auto status = running_run();
+    CHECK(status_text(status, plain).find("srun") == std::string::npos);
+    status["attempts"][0]["progress"]["agents_by_srun"] = 2;
+    CHECK(status_text(status, plain).find("network     2 agents reached through srun, not by TCP\n") != std::string::npos);
+}
+
 TEST_CASE("status: a long history is cut to its end, and says so") {
     auto status = failed_run();
     const Json one = status["attempts"][0];
