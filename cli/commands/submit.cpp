@@ -66,7 +66,8 @@ Result<void> choose_run(Submission &submission) {
 
 Json request_of(const Submission &submission, const std::string &agent_hash) {
     const auto &loaded = submission.loaded;
-    Json info{{"name", loaded.experiment.name}, {"trainctl_version", TRAINCTL_VERSION}, {"agent_hash", agent_hash}};
+    Json info{{"name", loaded.experiment.name}, {"trainctl_version", TRAINCTL_VERSION}, {"agent_hash", agent_hash},
+              {"agent_network", to_string(loaded.profile.agent_network)}};
     Json request{{"verb", "submit"}, {"run", submission.run}, {"experiment", emit_experiment(loaded.experiment)},
                  {"template", loaded.template_text}, {"environment", loaded.profile.environment}, {"secrets", submission.secrets}};
     if (submission.code) {

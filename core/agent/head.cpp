@@ -39,7 +39,8 @@ public:
                   {[this](const std::string &node) { connected(node); }, [this](const std::string &node) { give(NodeClosed{node}); },
                    [this](const std::string &node, const Report &report) { take(node, report); }, [this](const std::string &text) { log(text); }}),
           children_(*loop_, logs_, plan_, {[this](const std::string &text) { log(text); }, [this](const std::string &text) { step_ended(text); },
-                                           [this](int generation, const std::string &text) { ranks_failed(generation, text); }}) {}
+                                           [this](int generation, const std::string &text) { ranks_failed(generation, text); },
+                                           [this](const MakeLink &make) { server_.admit(make); }}) {}
 
     Outcome run() {
         if (const auto specs = start_specs(plan_, resume_from_, {1, plan_.nodes, "", 0}); !specs)
@@ -287,6 +288,7 @@ private:
         file.ranks = machine_.generation() > 0 ? file.nodes * config_.ranks_per_node : 0;
         file.last_failure = machine_.last_failure();
         file.dropped_lines = nodes_.dropped_lines() + static_cast<std::int64_t>(logs_.dropped_lines());
+        file.agents_by_srun = static_cast<int>(server_.connections_by_srun());
         return file;
     }
 
@@ -329,7 +331,7 @@ private:
 
     void connected(const std::string &node) {
         nodes_.connected(node);
-        log("the agent on " + node + " is here");
+        log("the agent on " + node + " is here, by " + (server_.by_srun(node) ? "srun's streams" : "TCP"));
         give(NodeConnected{node});
     }
 

@@ -24,8 +24,10 @@ HeadChildren::HeadChildren(Loop &loop, LogWriter &logs, const HeadPlan &plan, Ca
 Result<void> HeadChildren::start_agents(const std::vector<std::string> &nodes) {
     HeadPlan part = plan_;
     part.nodes = nodes;
-    steps_.push_back(std::make_unique<AgentsStep>(
-        loop_, AgentsStep::Calls{[this](const std::string &line) { calls_.log("agents: " + line); }, calls_.on_agents_end}));
+    AgentsStep::Calls calls{[this](const std::string &line) { calls_.log("agents: " + line); }, calls_.on_agents_end};
+    if (plan_.info.agent_network != AgentNetwork::tcp)
+        calls.on_open = calls_.on_agent;
+    steps_.push_back(std::make_unique<AgentsStep>(loop_, std::move(calls)));
     return steps_.back()->start(step_command(part, agent_), step_environment(own_environment(), plan_.tools));
 }
 

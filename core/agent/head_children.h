@@ -17,6 +17,7 @@ public:
         std::function<void(const std::string &)> log;
         std::function<void(const std::string &)> on_agents_end; // one of their sruns ended, and what it said
         std::function<void(int generation, const std::string &)> on_ranks_failed; // the generation's srun did
+        std::function<void(const MakeLink &)> on_agent; // one speaks through its srun
     };
 
     HeadChildren(Loop &loop, LogWriter &logs, const HeadPlan &plan, Calls calls); // `plan` must outlive it

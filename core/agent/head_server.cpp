@@ -2,6 +2,8 @@
 
 #include "base/hash.h"
 
+#include <algorithm>
+
 namespace trainctl {
 
 namespace {
@@ -43,27 +45,29 @@ Result<HeadAddress> HeadServer::start() {
 }
 
 void HeadServer::accept_all() {
-    while (auto socket = accept_one(listener_.get())) {
-        if (guests_.size() >= expected_.size() + spare_guests)
-            continue; // closed again
-        auto guest = std::make_shared<Guest>(secret_, attempt_);
-        const std::weak_ptr<Guest> weak = guest;
-        guest->link = std::make_unique<Link>(loop_, std::move(*socket),
-                                             Link::Calls{[this, weak](const std::string &payload) {
-                                                             if (const auto here = weak.lock())
-                                                                 take_frame(here, payload);
-                                                         },
-                                                         [this, weak](const std::string &why) {
-                                                             if (const auto here = weak.lock())
-                                                                 drop(here, why);
-                                                         }});
-        guest->timer = loop_.after(handshake_limit, [this, weak] {
-            if (const auto here = weak.lock())
-                drop(here, "no handshake within 5 s");
-        });
-        guests_.insert(guest);
-        guest->link->send(guest->handshake.challenge());
-    }
+    while (auto socket = accept_one(listener_.get()))
+        admit([&](Link::Calls calls) { return std::make_unique<TcpLink>(loop_, std::move(*socket), std::move(calls)); });
+}
+
+void HeadServer::admit(const MakeLink &make) {
+    if (guests_.size() >= expected_.size() + spare_guests)
+        return; // a socket is closed again
+    auto guest = std::make_shared<Guest>(secret_, attempt_);
+    const std::weak_ptr<Guest> weak = guest;
+    guest->link = make(Link::Calls{[this, weak](const std::string &payload) {
+                                       if (const auto here = weak.lock())
+                                           take_frame(here, payload);
+                                   },
+                                   [this, weak](const std::string &why) {
+                                       if (const auto here = weak.lock())
+                                           drop(here, why);
+                                   }});
+    guest->timer = loop_.after(handshake_limit, [this, weak] {
+        if (const auto here = weak.lock())
+            drop(here, "no handshake within 5 s");
+    });
+    guests_.insert(guest);
+    guest->link->send(guest->handshake.challenge());
 }
 
 void HeadServer::drop(const std::shared_ptr<Guest> &guest, const std::string &why) {
@@ -106,6 +110,15 @@ void HeadServer::welcome(const std::shared_ptr<Guest> &guest, const std::string 
         loop_.post([old] {});
     }
     calls_.on_connected(guest->node);
+}
+
+bool HeadServer::by_srun(const std::string &node) const {
+    const auto found = nodes_.find(node);
+    return found != nodes_.end() && found->second->link->by_srun();
+}
+
+std::size_t HeadServer::connections_by_srun() const {
+    return static_cast<std::size_t>(std::count_if(nodes_.begin(), nodes_.end(), [](const auto &node) { return node.second->link->by_srun(); }));
 }
 
 void HeadServer::send(const std::string &node, const Order &order) {

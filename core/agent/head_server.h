@@ -1,4 +1,5 @@
-// Where the agents reach their head: listens, lets in who knows the attempt's secret, one connection for a node.
+// Where the agents reach their head: listens, and takes what comes by srun; lets in who knows the attempt's secret, one
+// connection for a node, the newest.
 #pragma once
 
 #include "agent/link.h"
@@ -25,8 +26,11 @@ public:
     ~HeadServer();
 
     Result<HeadAddress> start(); // what belongs into head.json
+    void admit(const MakeLink &make); // somebody who proved nothing yet
     void send(const std::string &node, const Order &order);
     std::size_t connections() const { return nodes_.size(); }
+    bool by_srun(const std::string &node) const;
+    std::size_t connections_by_srun() const;
 
 private:
     struct Guest;

@@ -2,8 +2,7 @@
 #pragma once
 
 #include "agent/head.h"
-#include "agent/loop.h"
-#include "agent/spawn.h"
+#include "agent/srun_wire.h"
 
 #include <functional>
 #include <string>
@@ -22,6 +21,7 @@ public:
     struct Calls {
         std::function<void(const std::string &)> on_line; // srun's own words, and those of the agents
         std::function<void(const std::string &)> on_end;  // how it ended, with the last lines
+        std::function<void(const MakeLink &)> on_open = {}; // an agent speaks through srun's streams; not set: they are no wire
     };
 
     AgentsStep(Loop &loop, Calls calls);
@@ -38,9 +38,11 @@ public:
 
 private:
     void read_output();
+    void take_line(const std::string &line);
 
     Loop &loop_;
     Calls calls_;
+    std::shared_ptr<SrunWire> wire_;
     pid_t pid_ = 0;
     Fd output_;
     std::string partial_;

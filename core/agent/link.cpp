@@ -58,35 +58,64 @@ Fd bind_anywhere() {
     return old;
 }
 
+Result<Fd> connected_socket(const std::string &address, int port, int type) {
+    sockaddr_storage target{};
+    socklen_t size = sizeof(sockaddr_in);
+    auto &four = reinterpret_cast<sockaddr_in &>(target);
+    auto &six = reinterpret_cast<sockaddr_in6 &>(target);
+    if (::inet_pton(AF_INET, address.c_str(), &four.sin_addr) == 1) {
+        four.sin_family = AF_INET;
+        four.sin_port = htons(static_cast<std::uint16_t>(port));
+    } else if (::inet_pton(AF_INET6, address.c_str(), &six.sin6_addr) == 1) {
+        six.sin6_family = AF_INET6;
+        six.sin6_port = htons(static_cast<std::uint16_t>(port));
+        size = sizeof(sockaddr_in6);
+    } else {
+        return Error{ErrorKind::invalid, "not a numeric address: " + address, "", ""};
+    }
+    Fd socket{::socket(target.ss_family, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)};
+    if (!socket)
+        return errno_error(errno, "cannot make a socket", address);
+    if (::connect(socket.get(), plain(target), size) != 0 && errno != EINPROGRESS)
+        return errno_error(errno, "cannot connect", address);
+    return socket;
+}
+
+std::string local_address_of(int socket) {
+    sockaddr_storage address{};
+    socklen_t size = sizeof address;
+    return ::getsockname(socket, plain(address), &size) == 0 ? address_text(address) : "";
+}
+
 } // namespace
 
-Link::Link(Loop &loop, Fd socket, Calls calls) : loop_(loop), socket_(std::move(socket)), calls_(std::move(calls)) {
+TcpLink::TcpLink(Loop &loop, Fd socket, Calls calls) : loop_(loop), socket_(std::move(socket)), calls_(std::move(calls)) {
     const int on = 1;
     ::setsockopt(socket_.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     loop_.when_readable(socket_.get(), [this] { read(); });
 }
 
-Link::~Link() {
+TcpLink::~TcpLink() {
     *alive_ = false;
-    close();
+    close_socket();
 }
 
-void Link::close() {
+void TcpLink::close_socket() {
     if (!socket_)
         return;
     loop_.forget(socket_.get());
     socket_.close();
 }
 
-void Link::fail(const std::string &why) {
+void TcpLink::fail(const std::string &why) {
     if (!socket_)
         return;
-    close();
+    close_socket();
     if (const auto call = calls_.on_close)
         call(why);
 }
 
-void Link::read() {
+void TcpLink::read() {
     char buffer[1 << 16];
     const auto n = ::recv(socket_.get(), buffer, sizeof buffer, 0);
     if (n < 0 && (errno == EAGAIN || errno == EINTR))
@@ -106,7 +135,7 @@ void Link::read() {
     }
 }
 
-void Link::send(std::string_view payload) {
+void TcpLink::send(std::string_view payload) {
     if (!socket_)
         return;
     if (payload.size() > max_frame_bytes || out_.size() > max_unsent_bytes) {
@@ -121,7 +150,7 @@ void Link::send(std::string_view payload) {
     flush();
 }
 
-void Link::flush() {
+void TcpLink::flush() {
     while (!out_.empty()) {
         const auto n = ::send(socket_.get(), out_.data(), out_.size(), MSG_NOSIGNAL);
         if (n > 0) {
@@ -143,11 +172,7 @@ void Link::flush() {
     }
 }
 
-std::string Link::local_address() const {
-    sockaddr_storage address{};
-    socklen_t size = sizeof address;
-    return socket_ && ::getsockname(socket_.get(), plain(address), &size) == 0 ? address_text(address) : "";
-}
+std::string TcpLink::local_address() const { return socket_ ? local_address_of(socket_.get()) : ""; }
 
 Result<Listener> listen_anywhere() {
     Listener out{bind_anywhere(), 0};
@@ -162,28 +187,7 @@ std::optional<Fd> accept_one(int listener) {
     return socket ? std::optional{std::move(socket)} : std::nullopt;
 }
 
-Result<Fd> begin_connect(const std::string &address, int port) {
-    sockaddr_storage target{};
-    socklen_t size = sizeof(sockaddr_in);
-    auto &four = reinterpret_cast<sockaddr_in &>(target);
-    auto &six = reinterpret_cast<sockaddr_in6 &>(target);
-    if (::inet_pton(AF_INET, address.c_str(), &four.sin_addr) == 1) {
-        four.sin_family = AF_INET;
-        four.sin_port = htons(static_cast<std::uint16_t>(port));
-    } else if (::inet_pton(AF_INET6, address.c_str(), &six.sin6_addr) == 1) {
-        six.sin6_family = AF_INET6;
-        six.sin6_port = htons(static_cast<std::uint16_t>(port));
-        size = sizeof(sockaddr_in6);
-    } else {
-        return Error{ErrorKind::invalid, "not a numeric address: " + address, "", ""};
-    }
-    Fd socket{::socket(target.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)};
-    if (!socket)
-        return errno_error(errno, "cannot make a socket", address);
-    if (::connect(socket.get(), plain(target), size) != 0 && errno != EINPROGRESS)
-        return errno_error(errno, "cannot connect", address);
-    return socket;
-}
+Result<Fd> begin_connect(const std::string &address, int port) { return connected_socket(address, port, SOCK_STREAM); }
 
 std::string connect_error(int socket) {
     int code = 0;
@@ -218,6 +222,11 @@ std::vector<std::string> own_addresses() {
     std::stable_partition(loopback.begin(), loopback.end(), four);
     outside.insert(outside.end(), loopback.begin(), loopback.end());
     return outside;
+}
+
+std::string own_address_towards(const std::string &address) {
+    const auto socket = connected_socket(address, 9, SOCK_DGRAM); // any port: connecting a datagram socket only picks the way
+    return socket ? local_address_of(socket->get()) : "";
 }
 
 int free_port() {

@@ -378,6 +378,8 @@ int node_main(const std::vector<std::string> &arguments) {
             run_dir = arguments[i + 1];
         else if (arguments[i] == "--attempt")
             plan.attempt = parse_attempt_no(arguments[i + 1]).value_or(AttemptNo{});
+        else if (arguments[i] == "--network")
+            plan.network = parse_agent_network(arguments[i + 1]).value_or(plan.network);
     }
     plan.node = own_variable("SLURMD_NODENAME");
     plan.program = own_program();

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "base/ids.h"
+#include "cluster/agent_network.h"
 
 #include <string>
 #include <vector>
@@ -14,12 +15,13 @@ struct NodePlan {
     AttemptNo attempt;
     std::string node;        // as Slurm calls it
     std::string program;     // trainctl-agent itself
+    AgentNetwork network = AgentNetwork::tcp; // but for tcp, standard input and output are srun's, and for the head alone
 };
 
 // Until the head says bye (0), or the lease is over or no head was found (1). Called from the main thread.
 int run_node(const NodePlan &plan);
 
-// `trainctl-agent node --run-dir D --attempt N`; the node's name is SLURMD_NODENAME.
+// `trainctl-agent node --run-dir D --attempt N [--network auto|tcp|srun]`; the node's name is SLURMD_NODENAME.
 int node_main(const std::vector<std::string> &arguments);
 
 } // namespace trainctl

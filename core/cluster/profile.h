@@ -3,6 +3,7 @@
 #pragma once
 
 #include "base/result.h"
+#include "cluster/agent_network.h"
 #include "experiment/experiment.h"
 
 #include <map>
@@ -21,6 +22,7 @@ struct Profile {
     std::string root;        // run root on the cluster's shared file system; "~/" and "$HOME" are the remote user's
     std::map<std::string, std::string> environment; // for Slurm's commands there: SLURM_CONF, PATH
     std::string partition, account, qos;            // defaults for experiments
+    AgentNetwork agent_network = AgentNetwork::automatic;
 
     bool operator==(const Profile &) const = default;
 };

@@ -84,6 +84,13 @@ const std::vector<KeyRow<Profile>> &profile_keys() {
           .doc = "For experiments that name none.",
           .example = "normal"},
          [](Profile &p) -> Slot { return &p.qos; }},
+        {{.path = "agent_network",
+          .type = KeyType::enumeration,
+          .otherwise = "auto",
+          .allowed = {agent_network_names.begin(), agent_network_names.end()},
+          .doc = "How agents on the nodes reach the first node's: tcp, srun (through srun's streams), or auto: tcp, else srun.",
+          .example = "srun"},
+         [](Profile &p) -> Slot { return enum_slot(p.agent_network); }},
     };
     return rows;
 }

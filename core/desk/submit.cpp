@@ -59,6 +59,7 @@ RunInfo info_of(const DeskCall &call, const RunId &run) {
     info.job_environment = job_environment(call.request);
     info.created = unix_seconds(call.clock.wall());
     info.submit_horizon_s = given.value("submit_horizon_s", info.submit_horizon_s);
+    info.agent_network = parse_agent_network(given.value("agent_network", "")).value_or(AgentNetwork::automatic);
     return info;
 }
 

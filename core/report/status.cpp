@@ -119,6 +119,8 @@ private:
         if (ranks && *ranks > 0)
             doing += ", " + counted(*ranks, "rank");
         line(silent ? "last known" : "now", doing + (attempt.nodes.empty() ? "" : " on " + attempt.nodes));
+        if (const auto count = integer_of(attempt.progress, "agents_by_srun"); count && *count > 0)
+            line("network", counted(*count, "agent") + " reached through srun, not by TCP");
         if (silent)
             line("silent", fmt::format("last heard {} ago; whether it still trains is not known", seconds_text(*attempt.heard_s)));
         else if (attempt.heard_s && (*attempt.heard_s >= quiet_s || state_ == "unknown"))

@@ -36,6 +36,7 @@ Json out(const RunId &run) { return run.value; }
 Json out(const AttemptNo &no) { return no.value; }
 Json out(const OutcomeKind &kind) { return enum_json(kind, outcome_names); }
 Json out(const EndKind &kind) { return enum_json(kind, end_names); }
+Json out(const AgentNetwork &network) { return to_string(network); }
 Json out(const RankExit &exit) { return to_json(exit); }
 template <class T> Json out(const std::optional<T> &value) { return value ? out(*value) : Json{}; }
 
@@ -46,6 +47,7 @@ void in(const Json &json, RunId &run) { json.get_to(run.value); }
 void in(const Json &json, AttemptNo &no) { json.get_to(no.value); }
 void in(const Json &json, OutcomeKind &kind) { kind = enum_from<OutcomeKind>(json, outcome_names); }
 void in(const Json &json, EndKind &kind) { kind = enum_from<EndKind>(json, end_names); }
+void in(const Json &json, AgentNetwork &network) { network = enum_from<AgentNetwork>(json, agent_network_names); }
 void in(const Json &json, RankExit &exit);
 template <class T> void in(const Json &json, std::optional<T> &value) {
     if (json.is_null())
@@ -76,7 +78,7 @@ template <class A, class R> void fields(A &a, R &r, const RunInfo *) {
     a("code_archive", r.code_archive), a("code_hash", r.code_hash), a("git_commit", r.git_commit);
     a("git_dirty", r.git_dirty), a("job_environment", r.job_environment);
     a("partition", r.partition), a("account", r.account), a("qos", r.qos);
-    a("created", r.created), a("submit_horizon_s", r.submit_horizon_s);
+    a("created", r.created), a("submit_horizon_s", r.submit_horizon_s), a("agent_network", r.agent_network);
 }
 template <class A, class R> void fields(A &a, R &r, const Intent *) {
     a("maker", r.maker), a("made", r.made), a("token", r.token), a("after", r.after);
@@ -95,6 +97,7 @@ template <class A, class R> void fields(A &a, R &r, const ProgressFile *) {
     a("resumed_from", r.resumed_from), a("resumed_step", r.resumed_step);
     a("training_since", r.training_since), a("nodes", r.nodes), a("ranks", r.ranks), a("last_failure", r.last_failure);
     a("dropped_lines", r.dropped_lines);
+    a("agents_by_srun", r.agents_by_srun);
 }
 template <class A, class R> void fields(A &a, R &r, const RankExit *) {
     a("rank", r.rank), a("local_rank", r.local_rank), a("node", r.node), a("exit_code", r.exit_code);

@@ -7,6 +7,7 @@
 #include "base/json.h"
 #include "base/process.h"
 #include "base/result.h"
+#include "cluster/agent_network.h"
 
 #include <map>
 #include <optional>
@@ -44,6 +45,7 @@ struct RunInfo {
     std::string partition, account, qos; // the profile's defaults, already under the experiment's
     std::int64_t created = 0;     // Unix seconds, of the cluster's clock
     double submit_horizon_s = 150;// how long sbatch itself may go on retrying: before that "not found" is not final
+    AgentNetwork agent_network = AgentNetwork::automatic; // the profile's
 };
 
 // attempts/NNN/intent.json: somebody is about to call sbatch for it.
@@ -90,6 +92,7 @@ struct ProgressFile {
     int nodes = 0, ranks = 0;
     std::string last_failure;                 // why the generation before this one ended
     std::int64_t dropped_lines = 0;           // of output that could not be written to the logs
+    int agents_by_srun = 0;                   // that reach the head through srun, not by TCP
 };
 
 // Why training stopped, as the head saw it. What Slurm says comes on top of it in the verdict.

@@ -62,6 +62,23 @@ class InPlaceCase(RunCase):
         return wait_until(lambda: [event for event in run.events("generation_ended") if event["generation"] == number],
                           RUN_LIMIT, f"the end of generation {number} of {run.id}")[0]
 
+    def alone(self, name, *options, **keys):
+        return self.begin(name, *options, resources__sbatch=["--exclusive"], recovery__node_timeout=f"{NODE_TIMEOUT}s", **keys)
+
+    def lose_node(self, run):
+        """All that lives on a node that trains, but for the head's: at once. Its name, and those that trained."""
+        run.wait_step(22)
+        head = self.sandbox.slurm("squeue", "-h", "-j", str(run.job()), "-o", "%B").strip()
+        nodes = run.events("generation_started")[0]["nodes"]
+        node = next(node for node in nodes if node != head)
+        ranks = [run.rank(nodes.index(node) * 2 + local) for local in range(2)]
+        lost = of_node(self.sandbox, node)
+        self.assertLess(set(ranks), lost)
+        self.assertNotIn(run.head(), lost)
+        kill_at_once([self.sandbox.pids()[node], *lost], missing_ok=True)
+        wait_until(lambda: not any(alive(pid) for pid in lost), GONE_LIMIT, f"the end of {lost}")
+        return node, nodes
+
 
 class InPlace(InPlaceCase):
     """Faults that no node is lost by. All runs begin at once, and each is hurt as soon as it trains."""
@@ -213,23 +230,6 @@ class NodesLost(InPlaceCase):
         cls.sandbox = Sandbox(home, "inplace")
         cls.addClassCleanup(cls.sandbox.down, check=None)
         cls.sandbox.up("--nodes", "8", "--slurmd-timeout", "5", "--preempt-grace", "20")
-
-    def alone(self, name, *options, **keys):
-        return self.begin(name, *options, resources__sbatch=["--exclusive"], recovery__node_timeout=f"{NODE_TIMEOUT}s", **keys)
-
-    def lose_node(self, run):
-        """All that lives on a node that trains, but for the head's: at once. Its name, and those that trained."""
-        run.wait_step(22)
-        head = self.sandbox.slurm("squeue", "-h", "-j", str(run.job()), "-o", "%B").strip()
-        nodes = run.events("generation_started")[0]["nodes"]
-        node = next(node for node in nodes if node != head)
-        ranks = [run.rank(nodes.index(node) * 2 + local) for local in range(2)]
-        lost = of_node(self.sandbox, node)
-        self.assertLess(set(ranks), lost)
-        self.assertNotIn(run.head(), lost)
-        kill_at_once([self.sandbox.pids()[node], *lost], missing_ok=True)
-        wait_until(lambda: not any(alive(pid) for pid in lost), GONE_LIMIT, f"the end of {lost}")
-        return node, nodes
 
     def test_a_lost_node_and_preemption(self):
         begun = all_at_once(lambda case: case(), (self.spare, self.shrink, self.preempt))

@@ -156,7 +156,7 @@ TEST_CASE("step: srun gets each node once, and nothing of the job's narrows it")
     plan.tools.srun = "/usr/bin/srun";
     const auto command = step_command(plan, "/bin/agent");
     CHECK(command.front() == "/usr/bin/srun");
-    for (const char *word : {"--overlap", "--no-kill", "--nodes=2", "--ntasks=2", "--nodelist=n1,n3", "--input=none", "--mem=0"})
+    for (const char *word : {"--overlap", "--no-kill", "--nodes=2", "--ntasks=2", "--nodelist=n1,n3", "--input=all", "--mem=0"})
         CHECK(std::count(command.begin(), command.end(), word) == 1);
     plan.tools.slurm_conf = "/etc/slurm/x.conf";
     const auto environment = step_environment({{"SLURM_JOB_ID", "7"}, {"SLURM_MEM_PER_CPU", "1"}, {"SLURM_NTASKS", "1"}, {"SLURM_NTASKS_PER_NODE", "1"},

@@ -54,6 +54,9 @@ TEST_CASE("profiles: a file as people write it") {
     CHECK(parsed.profiles.at("big").via == Via::ssh);
     CHECK(parsed.profiles.at("big").root == "~/trainctl");
     CHECK(parsed.profiles.at("small").root == "/data/tc");
+    CHECK(parsed.profiles.at("small").agent_network == AgentNetwork::automatic);
+    CHECK(parse_profiles("clusters:\n  a: {agent_network: srun}\n", "c.yaml").profiles.at("a").agent_network == AgentNetwork::srun);
+    CHECK(problems_of("clusters:\n  a: {agent_network: udp}\n") != "");
     CHECK(problems_of("") == "");
     CHECK(problems_of("clusters:\n") == "");
 }
@@ -99,6 +102,7 @@ TEST_CASE("profiles: adding and removing keeps everything else as it was") {
       PATH: "/opt/slurm/bin:/usr/bin"
       SLURM_CONF: /etc/slurm/slurm.conf
     partition: gpu
+    agent_network: auto
 )";
     std::string expected = two;
     expected.insert(expected.find("# the end"), block);
@@ -122,6 +126,7 @@ clusters:
     ssh_config: "/tmp/state dir/ssh_config"
     root: /shared/big
     partition: gpu
+    agent_network: auto
 
   # the small one
   small: {root: /data/tc}

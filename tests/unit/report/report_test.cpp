@@ -164,6 +164,13 @@ TEST_CASE("status: output that was lost is told, of which attempt") {
     CHECK(status_text(status, plain).find("7 lines of attempt 1 could not be written") != std::string::npos);
 }
 
+TEST_CASE("status: agents that go through srun are told of") {
+    auto status = running_run();
+    CHECK(status_text(status, plain).find("srun") == std::string::npos);
+    status["attempts"][0]["progress"]["agents_by_srun"] = 2;
+    CHECK(status_text(status, plain).find("network     2 agents reached through srun, not by TCP\n") != std::string::npos);
+}
+
 TEST_CASE("status: a long history is cut to its end, and says so") {
     auto status = failed_run();
     const Json one = status["attempts"][0];
