@@ -1,5 +1,6 @@
 #include "agent/head_server.h"
 
+#include "agent/spawn.h"
 #include "base/hash.h"
 
 namespace trainctl {
@@ -34,6 +35,7 @@ HeadServer::~HeadServer() {
 }
 
 Result<HeadAddress> HeadServer::start() {
+    raise_file_limit(); // a connection for each node
     auto listener = listen_anywhere();
     if (!listener)
         return listener.error();
