@@ -185,6 +185,7 @@ private:
             ::kill(pid, SIGKILL);
         if (!leftovers.empty())
             log(fmt::format("killed {} processes that were left of this run", leftovers.size()));
+        remove_progress_folders(config.run, plan_.node, own_environment());
         preparation_ = std::make_unique<NodePreparation>(
             loop_, logs_, NodePreparation::Setting{plan_.program, plan_.node, [this] { prepared(); }, [this](const std::string &text) { log(text); }}, config);
     }
