@@ -1,9 +1,11 @@
 #include "agent/attempt_process.h"
 
 #include "agent/head.h"
+#include "agent/worker.h"
 #include "base/text.h"
 #include "recovery/attempt.h"
 #include "recovery/retention.h"
+#include "recovery/verified_files.h"
 #include "run/run_files.h"
 #include "slurm/hostlist.h"
 #include "slurm/slurm_scheduler.h"
@@ -25,6 +27,7 @@ namespace {
 using namespace std::chrono_literals;
 
 constexpr auto standby_from = 15min; // recovery.standby: auto makes none for jobs shorter than this
+constexpr auto settled = 5s;         // since a save was written last: then its files can be known by their times
 
 [[noreturn]] void leave(int code, const std::string &text = "") {
     if (!text.empty())
@@ -185,6 +188,7 @@ private:
             return cannot_train(nodes ? dir.error().text() : nodes.error().text());
         HashLimits limits;
         limits.on_piece = [&beating] { beating(); };
+        limits.verified = verified_;
         auto choice = newest_complete(*dir, run_.experiment.checkpoint, limits);
         if (!choice)
             return cannot_train("the checkpoints can't be listed: " + choice.error().text());
@@ -218,6 +222,18 @@ private:
         return choice ? choice->newest : std::nullopt;
     }
 
+    // Reads a new save while the training goes on, so that a restart need not. Not before it settled, and each once.
+    void verify(const std::string &dir, const CheckpointSeen &newest) {
+        if (newest.path == asked_to_verify_ || clock_.wall() - newest.modified < settled)
+            return;
+        asked_to_verify_ = newest.path;
+        if (!verifier_)
+            verifier_ = std::make_unique<Worker>();
+        verifier_->add([dir, spec = run_.experiment.checkpoint, verified = verified_] {
+            (void)newest_complete(dir, spec, HashLimits{.verified = verified}).ok();
+        });
+    }
+
     HeadHooks head_hooks(const TrainHooks &hooks, const std::string &dir, const std::optional<CheckpointSeen> &resumed) {
         const auto lost = std::make_shared<std::atomic<bool>>(false);
         HeadHooks out;
@@ -243,7 +259,7 @@ private:
         if (resumed)
             in_use->push_back(resumed->path);
         out.choose_checkpoint = [this, dir, in_use]() -> Result<std::optional<CheckpointSeen>> {
-            auto choice = newest_complete(dir, run_.experiment.checkpoint);
+            auto choice = newest_complete(dir, run_.experiment.checkpoint, HashLimits{.verified = verified_});
             if (!choice)
                 return choice.error();
             note_refused(*choice);
@@ -258,7 +274,10 @@ private:
                 journal_->add("checkpoint_removed", Json{{"path", path}});
             if (!removed)
                 journal_->add("checkpoint_not_removed", Json{{"text", removed.error().text()}});
-            return newest_by_sizes(dir);
+            auto newest = newest_by_sizes(dir);
+            if (newest)
+                verify(dir, *newest);
+            return newest;
         };
         out.journal = [this](const std::string &name, Json data) { journal_->add(name, std::move(data)); };
         return out;
@@ -277,6 +296,9 @@ private:
     std::unique_ptr<JournalWriter> journal_;
     std::unique_ptr<World> world_;
     AttemptJob attempt_;
+    const std::shared_ptr<VerifiedFiles> verified_ = std::make_shared<VerifiedFiles>();
+    std::unique_ptr<Worker> verifier_; // a thread of its own: it may read for long, or hang
+    std::string asked_to_verify_;
 };
 
 } // namespace

@@ -93,8 +93,8 @@ GuardNews hear_guard(const Guard &guard) {
             return news;
         }
         const auto words = split(std::string_view{buffer, static_cast<std::size_t>(n)}, ' ');
-        if (words[0] == "exit" && words.size() == 5)
-            news.exits.push_back({std::stoi(words[1]), std::stoi(words[2]), std::stoi(words[3]), Instant{Duration{std::stoll(words[4])}}});
+        if (words[0] == "exit" && words.size() == 6)
+            news.exits.push_back({std::stoi(words[1]), std::stoi(words[2]), std::stoi(words[3]), Instant{Duration{std::stoll(words[4])}}, words[5] == "1"});
         news.all_dead = news.all_dead || words[0] == "dead";
         news.doubtful = news.doubtful || words[0] == "doubtful";
     }

@@ -32,6 +32,7 @@ struct GuardSpec {
 struct GuardedExit {
     int local_rank = 0, exit_code = 0, signal = 0;
     Instant when;
+    bool killed = false; // after the guard had begun to kill
 };
 
 // The agent's side.

@@ -87,7 +87,7 @@ private:
             const auto started = spawn(child);
             ranks_.push_back(started ? *started : -1);
             if (!started)
-                say(fmt::format("exit {} 127 0 {}", ranks_.size() - 1, now().time_since_epoch().count()));
+                say(fmt::format("exit {} 127 0 {} 0", ranks_.size() - 1, now().time_since_epoch().count()));
             ::close(fd++);
             ::close(fd++);
             for (const int keep : kept)
@@ -158,8 +158,9 @@ private:
             if (rank == ranks_.end())
                 continue;
             *rank = -1;
-            say(fmt::format("exit {} {} {} {}", rank - ranks_.begin(), WIFEXITED(status) ? WEXITSTATUS(status) : 0,
-                            WIFSIGNALED(status) ? WTERMSIG(status) : 0, now().time_since_epoch().count()));
+            const int signal = WIFSIGNALED(status) ? WTERMSIG(status) : 0;
+            say(fmt::format("exit {} {} {} {} {}", rank - ranks_.begin(), WIFEXITED(status) ? WEXITSTATUS(status) : 0, signal,
+                            now().time_since_epoch().count(), killing_since_ && signal == SIGKILL ? 1 : 0));
         }
     }
 

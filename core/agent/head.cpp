@@ -24,8 +24,7 @@ using namespace std::chrono_literals;
 
 constexpr Duration checkpoint_poll = 10s, checkpoint_poll_when_saving = 1s;
 constexpr Duration bye_limit = 3s;        // for the agents to leave and srun to end, then srun is made to
-constexpr Duration srun_limit = 2s;       // for srun to do so
-constexpr Duration hooks_limit = 3s;      // for the last words of the journal
+constexpr Duration srun_limit = 2s, hooks_limit = 3s; // for srun to do so; for the last words of the journal
 
 Instant now() { return std::chrono::steady_clock::now(); }
 WallTime wall() { return std::chrono::system_clock::now(); }

@@ -244,9 +244,10 @@ void HeadMachine::take_exit(const RankExited &in, Instant now, Actions &out) {
     now_.exits.emplace(in.exit.rank, in.exit);
     if (ended_well(in.exit))
         return;
-    // Those that we killed ourselves are no failures, and died later than the one that made us.
+    // Those that we killed ourselves are no failures. Nodes count from their own start of a generation, some milliseconds
+    // apart, so that the time alone would not tell.
     const bool ours = phase_ == HeadPhase::killing && in.exit.signal == 9;
-    if (now_.first ? in.exit.at_s < now_.first->at_s : !ours)
+    if (now_.first ? !in.exit.killed && in.exit.at_s < now_.first->at_s : !ours)
         now_.first = in.exit;
     if (in.exit.exit_code == do_not_restart_code)
         now_.exit_93 = true;

@@ -1,5 +1,6 @@
 #include "agent/head_server.h"
 
+#include "agent/spawn.h"
 #include "base/hash.h"
 
 #include <algorithm>
@@ -36,6 +37,7 @@ HeadServer::~HeadServer() {
 }
 
 Result<HeadAddress> HeadServer::start() {
+    raise_file_limit(); // a connection for each node
     auto listener = listen_anywhere();
     if (!listener)
         return listener.error();

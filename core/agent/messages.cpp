@@ -19,7 +19,7 @@ template <class T> struct nlohmann::adl_serializer<std::optional<T>> {
 namespace trainctl {
 
 NLOHMANN_JSON_SERIALIZE_ENUM(SetupState, {{SetupState::none, "none"}, {SetupState::running, "running"}, {SetupState::ok, "ok"}, {SetupState::failed, "failed"}})
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(RankExit, rank, local_rank, node, exit_code, signal, at_s, last_lines)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(RankExit, rank, local_rank, node, exit_code, signal, at_s, killed, last_lines)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Report, sequence, agent, setup, setup_text, bad_node, address, free_port, generation, exits,
                                    dead_generation, doubtful_generation, term, step, loss, rate, activity, evidence_generation,
                                    evidence, note, dropped_lines)

@@ -28,7 +28,7 @@ namespace {
 using namespace std::chrono_literals;
 
 constexpr Duration find_head_limit = 5min;        // srun starts us after the head listens; NFS may hide head.json for 60 s
-constexpr Duration progress_pause = 500ms;        // at most two reports a second for progress
+constexpr Duration progress_pause = 500ms;        // at most two reports a second for progress, by rank 0's node
 constexpr Duration file_system_limit = 20s;       // for looking whether the head is gone, and for scancel
 constexpr Duration bye_limit = 8s, look_again = 20ms;
 constexpr std::size_t most_reports_remembered = 64;
@@ -189,6 +189,7 @@ private:
             ::kill(pid, SIGKILL);
         if (!leftovers.empty())
             log(fmt::format("killed {} processes that were left of this run", leftovers.size()));
+        remove_progress_folders(config.run, plan_.node, own_environment());
         preparation_ = std::make_unique<NodePreparation>(
             loop_, logs_, NodePreparation::Setting{plan_.program, plan_.node, [this] { prepared(); }, [this](const std::string &text) { log(text); }}, config);
     }
@@ -258,7 +259,8 @@ private:
         const bool urgent = generation_->exits().size() > reported_exits_ || dead_ > reported_dead_ || generation_->doubtful();
         if (urgent)
             return report();
-        if (timer_ == 0)
+        // Rank 0 speaks for all; where it says nothing, the others' next beat is soon enough for a fleet of thousands.
+        if (timer_ == 0 && generation_->has_first_rank())
             timer_ = loop_.at(std::max(now(), last_report_ + progress_pause), [this] {
                 timer_ = 0;
                 report();

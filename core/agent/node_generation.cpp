@@ -205,6 +205,7 @@ void NodeGeneration::take_exit(const GuardedExit &exit) {
     out.node = setting_.node;
     out.exit_code = exit.exit_code;
     out.signal = exit.signal;
+    out.killed = exit.killed;
     out.at_s = std::chrono::duration<double>(exit.when - started_).count();
     out.last_lines = ranks_[rank]->last.lines();
     setting_.log(fmt::format("rank {} ended: code {}, signal {}, {:.1f} s after the start of generation {}", out.rank,

@@ -37,6 +37,7 @@ public:
     void renew(Instant lease_end);
 
     int number() const { return spec_.generation; }
+    bool has_first_rank() const { return spec_.node_rank == 0; }
     const std::vector<RankExit> &exits() const { return exits_; }
     bool all_dead() const { return dead_; }
     bool doubtful() const { return doubtful_; }

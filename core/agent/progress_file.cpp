@@ -25,6 +25,19 @@ constexpr off_t give_back_each = 1 << 20;          // of a file in memory, which
 constexpr off_t page = 4096;
 constexpr std::size_t most_activity_bytes = 64;
 
+std::vector<std::string> places(const Environment &environment) {
+    const auto given = environment.find("TMPDIR");
+    std::vector<std::string> out{"/dev/shm"};
+    if (given != environment.end() && starts_with(given->second, "/"))
+        out.push_back(given->second);
+    out.emplace_back("/tmp");
+    return out;
+}
+
+std::string own_prefix() { return "trainctl-" + std::to_string(::geteuid()) + "-"; }
+
+bool is_number(const std::string &text) { return !text.empty() && text.find_first_not_of("0123456789") == std::string::npos; }
+
 // Only what is ours, and never through a link: /dev/shm and /tmp are everybody's.
 Result<void> remove_flat_folder(const std::string &folder) {
     struct stat seen{};
@@ -107,12 +120,9 @@ std::string activity_of(const Json &object) {
 } // namespace
 
 Result<std::string> make_progress_folder(const std::string &name, const Environment &environment) {
-    const auto given = environment.find("TMPDIR");
     Error last{ErrorKind::io, "no place for progress files", "", ""};
-    for (const std::string &place : {std::string{"/dev/shm"}, given == environment.end() ? std::string{} : given->second, std::string{"/tmp"}}) {
-        if (place.empty() || place[0] != '/')
-            continue;
-        const std::string folder = place + "/trainctl-" + std::to_string(::geteuid()) + "-" + name;
+    for (const std::string &place : places(environment)) {
+        const std::string folder = place + "/" + own_prefix() + name;
         if (const auto removed = remove_flat_folder(folder); !removed)
             last = removed.error();
         else if (::mkdir(folder.c_str(), 0700) == 0)
@@ -121,6 +131,21 @@ Result<std::string> make_progress_folder(const std::string &name, const Environm
             last = errno_error(errno, "cannot make a folder for progress files", folder);
     }
     return last;
+}
+
+void remove_progress_folders(const std::string &run, const std::string &node, const Environment &environment) {
+    const std::string begin = own_prefix() + run + "-", end = "-" + node;
+    for (const std::string &place : places(environment)) {
+        const auto names = PosixFiles{}.list(place);
+        for (const auto &name : names ? *names : std::vector<std::string>{}) {
+            if (!starts_with(name, begin) || !ends_with(name, end) || name.size() < begin.size() + end.size())
+                continue;
+            // Another run's id may begin with ours.
+            const auto numbers = split(std::string_view{name}.substr(begin.size(), name.size() - begin.size() - end.size()), '-');
+            if (numbers.size() == 2 && is_number(numbers[0]) && is_number(numbers[1]))
+                remove_progress_folder(join_path(place, name));
+        }
+    }
 }
 
 std::string progress_path(const std::string &folder, int rank) { return join_path(folder, "rank" + std::to_string(rank) + ".jsonl"); }

@@ -22,10 +22,12 @@ inline constexpr const char *progress_variable = "TRAINCTL_PROGRESS";
 
 // A folder of the node's own for the files of one generation, made here (0700): in /dev/shm, where a read never waits
 // for a disk or a server and a full disk stops nobody; else in TMPDIR of `environment`; else in /tmp.
-// `name`: unique on the node, "<run>-<attempt>-<generation>". What was there under that name is removed.
+// `name`: unique on the machine, "<run>-<attempt>-<generation>-<node>". What was there under that name is removed.
 Result<std::string> make_progress_folder(const std::string &name, const Environment &environment);
 std::string progress_path(const std::string &folder, int rank); // what the rank gets
 void remove_progress_folder(const std::string &folder);         // its files, and itself
+// Those that dead agents of this node left of a run: named "<run>-<attempt>-<generation>-<node>".
+void remove_progress_folders(const std::string &run, const std::string &node, const Environment &environment);
 
 struct ProgressLine {
     std::optional<std::int64_t> step;

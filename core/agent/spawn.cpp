@@ -7,6 +7,7 @@
 #include <csignal>
 #include <cstring>
 #include <fcntl.h>
+#include <optional>
 #include <sched.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -26,6 +27,12 @@ std::vector<char *> pointers(std::vector<std::string> &strings) {
     return out;
 }
 
+// What raise_file_limit() changed. The limit is the process's own, and so is the memory of it.
+std::optional<rlimit> &limit_before() {
+    static std::optional<rlimit> limit;
+    return limit;
+}
+
 // All that the child needs, made before the fork: after it only async-signal-safe calls are allowed.
 struct Prepared {
     std::vector<std::string> arguments, variables;
@@ -36,6 +43,7 @@ struct Prepared {
     bool bind = false, new_session = false, die_with_parent = false;
     int highest = 3;
     pid_t parent = 0;
+    std::optional<rlimit> files;
 };
 
 [[noreturn]] void fail(const char *what, const char *name) {
@@ -105,6 +113,8 @@ void place_descriptors(Prepared &made) {
     place_descriptors(made);
     if (!made.directory.empty() && ::chdir(made.directory.c_str()) != 0)
         fail("cannot enter", made.directory.c_str());
+    if (made.files)
+        ::setrlimit(RLIMIT_NOFILE, &*made.files);
     ::execve(made.program.c_str(), made.argv.data(), made.envp.data());
     fail("cannot start", made.program.c_str());
 }
@@ -137,6 +147,16 @@ std::string read_all(int fd) {
 
 void set_nonblocking(int fd) { ::fcntl(fd, F_SETFL, ::fcntl(fd, F_GETFL) | O_NONBLOCK); }
 
+void raise_file_limit() {
+    rlimit limit{};
+    if (::getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur == limit.rlim_max)
+        return;
+    const rlimit before = limit;
+    limit.rlim_cur = limit.rlim_max;
+    if (::setrlimit(RLIMIT_NOFILE, &limit) == 0 && !limit_before())
+        limit_before() = before;
+}
+
 Result<pid_t> spawn(const SpawnSpec &spec) {
     INVARIANT(!spec.argv.empty());
     Prepared made;
@@ -161,6 +181,7 @@ Result<pid_t> spawn(const SpawnSpec &spec) {
         if (cpu >= 0 && cpu < CPU_SETSIZE)
             CPU_SET(static_cast<std::size_t>(cpu), &made.cpus);
     made.bind = !spec.cpus.empty();
+    made.files = limit_before();
 
     // No handler of ours may run in the child before it has its own.
     sigset_t all, before;

@@ -21,6 +21,10 @@ void set_nonblocking(int fd);
 // This program's path, also when the file was replaced by the same content since it was started.
 std::string own_program();
 
+// As many descriptors at a time as this process may have: one that holds a connection for each node needs more than the
+// usual 1,024. What spawn() starts gets the limit that was there before. Before there are other threads.
+void raise_file_limit();
+
 struct SpawnSpec {
     std::vector<std::string> argv; // argv[0] without a slash is looked up in PATH of `environment`
     Environment environment;

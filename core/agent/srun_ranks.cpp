@@ -25,7 +25,7 @@ constexpr int failed_code = 125;        // of a rank that srun did not start, or
 Instant now() { return std::chrono::steady_clock::now(); }
 
 std::string exit_text(std::size_t local, int code, int signal) {
-    return fmt::format("exit {} {} {} {}", local, code, signal, now().time_since_epoch().count());
+    return fmt::format("exit {} {} {} {} 0", local, code, signal, now().time_since_epoch().count());
 }
 
 void say(int fd, const std::string &text) {
@@ -197,8 +197,8 @@ void SrunRanks::hear_task(std::size_t local) {
             return look_whether_dead();
         }
         const auto words = split(*text, ' ');
-        if (words[0] == "exit" && words.size() == 5)
-            say(control_.get(), fmt::format("exit {} {} {} {}", local, words[2], words[3], words[4]));
+        if (words[0] == "exit" && words.size() == 6)
+            say(control_.get(), fmt::format("exit {} {} {} {} {}", local, words[2], words[3], words[4], words[5]));
         else if (words[0] == "doubtful")
             say(control_.get(), *text);
         rank.dead = rank.dead || words[0] == "dead";

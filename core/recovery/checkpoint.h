@@ -10,12 +10,15 @@
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
 namespace trainctl {
+
+class VerifiedFiles;
 
 struct CheckpointSeen {
     std::string path;
@@ -91,6 +94,7 @@ struct HashLimits {
     // More than this is not read before training goes on: about 10 s. Smallest files first; the rest by size only.
     std::uint64_t max_bytes = 4ull << 30;
     std::function<void()> on_piece = {}; // called after every MiB, so that a head can beat meanwhile
+    std::shared_ptr<VerifiedFiles> verified = nullptr; // what was read before is not read again, and what is read is kept
 };
 struct CheckpointChoice {
     std::optional<CheckpointSeen> newest;  // the newest complete one

@@ -3,6 +3,7 @@
 #include "base/text.h"
 #include "recovery/checkpoint.h"
 #include "recovery/checkpoint_zip.h"
+#include "recovery/verified_files.h"
 
 #include <algorithm>
 #include <cerrno>
@@ -32,6 +33,10 @@ public:
     OpenFile(const OpenFile &) = delete;
     OpenFile &operator=(const OpenFile &) = delete;
     bool ok() const { return fd_ >= 0; }
+    std::optional<VerifiedFiles::Stamp> stamp() const {
+        struct stat seen{};
+        return ::fstat(fd_, &seen) == 0 ? std::optional{VerifiedFiles::stamp(seen)} : std::nullopt;
+    }
 
     // Fills the buffer from `offset`; how many bytes, or -1 with errno.
     ssize_t read(char *to, std::size_t length, std::uint64_t offset) const {
@@ -193,10 +198,7 @@ Look look_at(const std::string &dir, const NamedStep &named, const Checkpoint &s
 }
 
 // SHA-256 of a whole file in pieces.
-Result<std::string> hash_file(const std::string &path, const HashLimits &limits) {
-    const OpenFile file{path};
-    if (!file.ok())
-        return errno_error(errno, "cannot read", path);
+Result<std::string> hash_content(const OpenFile &file, const std::string &path, const HashLimits &limits) {
     std::string buffer(piece, '\0');
     Sha256 hash;
     for (std::uint64_t offset = 0;;) {
@@ -212,20 +214,40 @@ Result<std::string> hash_file(const std::string &path, const HashLimits &limits)
     }
 }
 
+// Of what was read before, or reads it; nothing where that would be more than `left`, from which it is taken.
+Result<std::optional<std::string>> hash_file(const std::string &path, const HashLimits &limits, std::uint64_t &left) {
+    const OpenFile file{path};
+    const auto before = file.ok() ? file.stamp() : std::nullopt;
+    if (!before)
+        return errno_error(errno, "cannot read", path);
+    if (limits.verified)
+        if (auto known = limits.verified->hash_of(path, *before))
+            return known;
+    if (before->size > left)
+        return std::optional<std::string>{};
+    left -= before->size;
+    const WallTime began = std::chrono::system_clock::now();
+    auto hash = hash_content(file, path, limits);
+    if (!hash)
+        return hash.error();
+    if (limits.verified && file.stamp() == before)
+        limits.verified->keep(path, *before, *hash, began);
+    return std::optional{*hash};
+}
+
 // Reads what would be taken; a problem in words, or "".
 std::string check_content(const Look &look, const HashLimits &limits) {
     auto entries = look.verdict.to_hash;
     const auto size_of = [&look](const ManifestEntry &entry) { return look.facts.files.at(entry.name); };
     std::sort(entries.begin(), entries.end(), [&](const auto &a, const auto &b) { return size_of(a) < size_of(b); });
-    std::uint64_t read = 0;
+    std::uint64_t left = limits.max_bytes;
     for (const auto &entry : entries) {
-        if (size_of(entry) > limits.max_bytes - read)
-            return "";
-        read += size_of(entry);
-        const auto hash = hash_file(join_path(base_of(look), entry.name), limits);
+        if (size_of(entry) > left && !limits.verified)
+            return ""; // and so are all after it
+        const auto hash = hash_file(join_path(base_of(look), entry.name), limits, left);
         if (!hash)
             return hash.error().text();
-        if (*hash != entry.sha256)
+        if (*hash && **hash != entry.sha256)
             return fmt::format("the content of {} is not what {} promises", entry.name, look.facts.manifest_name);
     }
     return "";

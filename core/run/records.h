@@ -115,6 +115,7 @@ struct RankExit {
     std::string node;
     int exit_code = 0, signal = 0;
     double at_s = 0;              // since the generation's start
+    bool killed = false;          // by its guard: it is not the one that began; on the wire only
     std::vector<std::string> last_lines;
 };
 

@@ -4,6 +4,7 @@ TRAINCTL names the trainctl to measure; without it, the release build of this ch
 """
 import contextlib
 import os
+import platform
 import shlex
 import statistics
 import sys
@@ -30,11 +31,17 @@ def sandbox(*options, name="bench"):
         home.remove()
 
 
+def machine():
+    with open("/proc/cpuinfo", encoding="utf-8") as file:
+        names = [line.partition(":")[2].strip() for line in file if line.startswith("model name")]
+    return f"{os.cpu_count()} CPUs ({names[0] if names else platform.machine()}), Linux {platform.release()}"
+
+
 class Table:
     """Figures of ours beside a peer's; the ratio is of the medians."""
 
     def __init__(self, unit):
-        self.unit = unit
+        self.unit, self.load = unit, [os.getloadavg()[0]]
         self.rows = [("name", "ours: median", "max", "n", "peer: median", "max", "n", "ratio")]
 
     def add(self, name, ours, peer=()):
@@ -48,7 +55,9 @@ class Table:
         return f"{statistics.median(values):.4g} {self.unit}", f"{max(values):.4g} {self.unit}", str(len(values))
 
     def print(self):
+        self.load.append(os.getloadavg()[0])
         widths = [max(len(row[i]) for row in self.rows) for i in range(len(self.rows[0]))]
-        print(f"$ {shlex.join(['python3', os.path.relpath(sys.argv[0], ROOT), *sys.argv[1:]])}   ({os.cpu_count()} CPUs)")
+        print(f"$ {shlex.join(['python3', os.path.relpath(sys.argv[0], ROOT), *sys.argv[1:]])}")
+        print(f"  {machine()}; load {' and '.join(f'{value:.1f}' for value in self.load)} before and after")
         for row in self.rows:
             print("  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip())

@@ -71,7 +71,13 @@ TEST_CASE("head: the first rank to fail is the first, the rest is killed at once
     rig.exit(2, 1, 0, 7.0);
     CHECK(rig.count<KillRanks>() == 1);
     rig.exit(1, 3, 0, 6.5); // died earlier, heard of later
-    rig.exit(0, 0, 9, 7.1); // by our kill
+    RankExit killed; // by its guard, on a node that had started later: earlier by its own count
+    killed.rank = 0;
+    killed.node = "n1";
+    killed.signal = 9;
+    killed.at_s = 6.4;
+    killed.killed = true;
+    rig.give(RankExited{1, killed});
     rig.all_dead();
     CHECK(rig.kind() == OutcomeKind::rank_failed);
     CHECK(rig.outcome->first->rank == 1);

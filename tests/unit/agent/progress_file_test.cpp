@@ -193,6 +193,23 @@ TEST_CASE("progress file: the folder is ours alone, made anew, and elsewhere whe
     remove_progress_folder(*other);
 }
 
+TEST_CASE("progress file: what a dead agent left of this run on this node is removed, and nothing else") {
+    TempDir dir;
+    const Environment environment{{"TMPDIR", dir.path()}};
+    const std::string ours = dir / ("trainctl-" + std::to_string(::geteuid()) + "-run-1-2-n1");
+    const std::string others[] = {dir / ("trainctl-" + std::to_string(::geteuid()) + "-run-1-2-n2"),
+                                  dir / ("trainctl-" + std::to_string(::geteuid()) + "-run-abcde-1-2-n1"),
+                                  dir / ("trainctl-" + std::to_string(::geteuid()) + "-run-n1"), dir / "run-1-2-n1"};
+    REQUIRE(::mkdir(ours.c_str(), 0700) == 0);
+    append(ours + "/rank0.jsonl", "{}\n");
+    for (const auto &other : others)
+        REQUIRE(::mkdir(other.c_str(), 0700) == 0);
+    remove_progress_folders("run", "n1", environment);
+    CHECK(::access(ours.c_str(), F_OK) != 0);
+    for (const auto &other : others)
+        CHECK(::access(other.c_str(), F_OK) == 0);
+}
+
 TEST_CASE("progress file: whatever the writer does at random, the last whole line is what is read in the end") {
     for (unsigned seed = 1; seed <= 100; ++seed) {
         CAPTURE(seed);
