@@ -72,7 +72,7 @@ public:
     Process(RunPaths paths, AttemptNo no)
         : paths_(std::move(paths)), no_(no), job_{static_cast<std::uint64_t>(number(own_variable("SLURM_JOB_ID")))},
           restarts_(static_cast<int>(number(own_variable("SLURM_RESTART_COUNT")))),
-          host_(own_variable("SLURMD_NODENAME", own_variable("HOSTNAME", "?"))) {}
+          host_(own_variable("SLURMD_NODENAME")) {}
 
     int run() {
         auto tools = find_slurm_tools(own_environment());

@@ -75,7 +75,6 @@ template <class A, class R> void fields(A &a, R &r, const RunInfo *) {
     a("trainctl_version", r.trainctl_version), a("agent", r.agent);
     a("code_archive", r.code_archive), a("code_hash", r.code_hash), a("git_commit", r.git_commit);
     a("git_dirty", r.git_dirty), a("job_environment", r.job_environment);
-    a("partition", r.partition), a("account", r.account), a("qos", r.qos);
     a("created", r.created), a("submit_horizon_s", r.submit_horizon_s);
 }
 template <class A, class R> void fields(A &a, R &r, const Intent *) {
@@ -83,7 +82,7 @@ template <class A, class R> void fields(A &a, R &r, const Intent *) {
     a("options", r.options), a("exclude_nodes", r.exclude_nodes);
 }
 template <class A, class R> void fields(A &a, R &r, const JobFile *) {
-    a("job", r.id), a("submitted", r.submitted), a("nodes", r.nodes);
+    a("job", r.id), a("submit_time", r.submitted), a("nodes", r.nodes);
 }
 template <class A, class R> void fields(A &a, R &r, const Claim *) {
     a("job", r.id), a("restarts", r.restarts), a("host", r.host), a("by", r.by), a("made", r.made);

@@ -41,7 +41,6 @@ struct RunInfo {
     std::string code_hash, git_commit;
     bool git_dirty = false;
     Environment job_environment;  // the whole environment that sbatch, and so every attempt, gets
-    std::string partition, account, qos; // the profile's defaults, already under the experiment's
     std::int64_t created = 0;     // Unix seconds, of the cluster's clock
     double submit_horizon_s = 150;// how long sbatch itself may go on retrying: before that "not found" is not final
 };
@@ -59,7 +58,7 @@ struct Intent {
 // attempts/NNN/job.json: sbatch's answer, as far as it is known. The claimant rewrites it.
 struct JobFile {
     JobId id;
-    std::int64_t submitted = 0;
+    std::int64_t submitted = 0;   // as Slurm says it, in Unix seconds; 0: not known yet
     std::string nodes;            // as Slurm writes it; empty until claimed
 };
 
@@ -68,7 +67,7 @@ struct JobFile {
 struct Claim {
     JobId id;                     // 0: a seal
     int restarts = 0;
-    std::string host;
+    std::string host;             // the node, as Slurm names it
     std::string by;               // of a seal: which attempt or process made it
     std::int64_t made = 0;
     bool is_seal() const { return id.value == 0; }
