@@ -116,6 +116,8 @@ private:
             auto result = attempt();
             if (result || world_.clock.now() >= end)
                 return result;
+            if (result.error().kind == ErrorKind::no_space && !world_.files.remove(job_.paths.reserve()))
+                note("error", "the reserve could not be given up");
             if (!said)
                 note("trying_again", std::string{what} + ": " + result.error().text());
             world_.clock.sleep_for(job_.limits.poll);
@@ -175,9 +177,7 @@ private:
             std::optional<JobSighting> job;
             if (verdict_needs_slurm(attempt))
                 job = final_sighting(attempt);
-            const Verdict verdict = judge(attempt, job, job_.own_uid);
-            note("verdict", fmt::format("attempt {}: {}", to_string(attempt.no), verdict.text));
-            if (auto written = write_verdict(world_, job_.paths, attempt.no, verdict); !written)
+            if (auto written = write_verdict(world_, job_.paths, attempt.no, judge(attempt, job, job_.own_uid)); !written)
                 return written.error();
         }
         return {};
@@ -222,7 +222,6 @@ private:
         write_outcome(outcome);
         if (!ended)
             return trouble("end", ended.error());
-        note("run_ended", end.why);
         cancel_standby();
         return outcome.exit_code;
     }

@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -87,11 +88,34 @@ std::vector<std::string> checkpoints_to_remove(const std::vector<CheckpointSeen>
 // with the system's words; errors are those of `dir` itself.
 Result<std::vector<CheckpointSeen>> list_checkpoints(const std::string &dir, const Checkpoint &spec);
 
+// What reading the content of checkpoints showed, by path, time and size: each is read once. "": as promised.
+// From any thread.
+class KnownContent {
+public:
+    std::optional<std::string> problem(const std::string &key) {
+        const std::lock_guard lock{mutex_};
+        const auto at = problems_.find(key);
+        return at == problems_.end() ? std::nullopt : std::optional{at->second};
+    }
+    void note(const std::string &key, const std::string &problem) {
+        const std::lock_guard lock{mutex_};
+        problems_[key] = problem;
+    }
+
+private:
+    std::mutex mutex_;
+    std::map<std::string, std::string> problems_;
+};
+
 struct HashLimits {
     // More than this is not read before training goes on: about 10 s. Smallest files first; the rest by size only.
     std::uint64_t max_bytes = 4ull << 30;
+    KnownContent *known = nullptr;       // asked before anything is read, and told what was found
     std::function<void()> on_piece = {}; // called after every MiB, so that a head can beat meanwhile
 };
+// Reads the content of one that is complete by sizes; says no where it is not what its manifest promises.
+void check_content(const std::string &dir, CheckpointSeen &seen, const Checkpoint &spec, const HashLimits &limits);
+
 struct CheckpointChoice {
     std::optional<CheckpointSeen> newest;  // the newest complete one
     std::vector<CheckpointSeen> refused;   // newer ones, newest first: say them to the user

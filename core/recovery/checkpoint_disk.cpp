@@ -213,7 +213,7 @@ Result<std::string> hash_file(const std::string &path, const HashLimits &limits)
 }
 
 // Reads what would be taken; a problem in words, or "".
-std::string check_content(const Look &look, const HashLimits &limits) {
+std::string read_content(const Look &look, const HashLimits &limits) {
     auto entries = look.verdict.to_hash;
     const auto size_of = [&look](const ManifestEntry &entry) { return look.facts.files.at(entry.name); };
     std::sort(entries.begin(), entries.end(), [&](const auto &a, const auto &b) { return size_of(a) < size_of(b); });
@@ -229,6 +229,18 @@ std::string check_content(const Look &look, const HashLimits &limits) {
             return fmt::format("the content of {} is not what {} promises", entry.name, look.facts.manifest_name);
     }
     return "";
+}
+
+// As far as it is known, or read now; where nothing may be read, what is not known is taken as it looks.
+void take_content(Look &look, const HashLimits &limits) {
+    if (!look.seen.complete)
+        return;
+    const auto key = fmt::format("{} {} {}", look.path, look.seen.modified.time_since_epoch().count(), look.seen.bytes);
+    const auto known = limits.known != nullptr ? limits.known->problem(key) : std::nullopt;
+    look.seen.why_not = known ? *known : read_content(look, limits);
+    look.seen.complete = look.seen.why_not.empty();
+    if (limits.known != nullptr && !known && limits.max_bytes > 0)
+        limits.known->note(key, look.seen.why_not);
 }
 
 Result<std::vector<NamedStep>> named_steps(const std::string &dir, const Checkpoint &spec) {
@@ -250,6 +262,12 @@ Result<std::vector<CheckpointSeen>> list_checkpoints(const std::string &dir, con
     return seen;
 }
 
+void check_content(const std::string &dir, CheckpointSeen &seen, const Checkpoint &spec, const HashLimits &limits) {
+    Look look = look_at(dir, {seen.step, base_name(seen.path)}, spec);
+    take_content(look, limits);
+    seen = look.seen;
+}
+
 Result<CheckpointChoice> newest_complete(const std::string &dir, const Checkpoint &spec, const HashLimits &limits) {
     const auto steps = named_steps(dir, spec);
     if (!steps)
@@ -257,10 +275,7 @@ Result<CheckpointChoice> newest_complete(const std::string &dir, const Checkpoin
     CheckpointChoice choice;
     for (auto named = steps->rbegin(); named != steps->rend(); ++named) {
         Look look = look_at(dir, *named, spec);
-        if (look.seen.complete) {
-            look.seen.why_not = check_content(look, limits);
-            look.seen.complete = look.seen.why_not.empty();
-        }
+        take_content(look, limits);
         if (look.seen.complete) {
             choice.newest = std::move(look.seen);
             break;

@@ -238,8 +238,10 @@ Result<void> write_verdict(World &world, const RunPaths &paths, AttemptNo no, Ve
     auto written = publish_record_file(world.files, path, verdict);
     if (!written)
         return written.error();
-    if (*written)
+    if (*written) {
+        world.tell(no, "verdict", fmt::format("attempt {}: {}", to_string(no), verdict.text));
         return {};
+    }
     auto there = world.files.read(path);
     if (!there)
         return there.error();
@@ -251,8 +253,11 @@ Result<void> write_verdict(World &world, const RunPaths &paths, AttemptNo no, Ve
 Result<void> end_run(World &world, const RunPaths &paths, const Ended &ended) {
     Ended record = ended;
     record.when = unix_seconds(world.clock.wall());
-    if (auto written = publish_record_file(world.files, paths.file("ended.json"), record); !written)
+    auto written = publish_record_file(world.files, paths.file("ended.json"), record);
+    if (!written)
         return written.error();
+    if (*written)
+        world.tell(ended.attempt, "run_ended", fmt::format("{}: {}", to_string(ended.kind), ended.why));
     return {};
 }
 

@@ -169,6 +169,8 @@ struct Effects {
         auto ours = publish_record_file(world.files, path, claim);
         if (!ours)
             return ours.error();
+        if (*ours && claim.is_seal())
+            world.tell(no, "sealed", "by " + world.who);
         if (*ours || taken.wait(world.clock, path, limits.poll, limits.blind_patience)) // the next look tells whose it is
             return {};
         return Error{ErrorKind::timeout, "another has this claim, and it does not show here", path, ""};

@@ -18,6 +18,13 @@ struct World {
     Scheduler &scheduler;
     Clock &clock;
     std::string who; // for records: "job 12 on n1"
+    // Facts about an attempt that this process made: seals, verdicts, the end. Nothing: they are told nobody.
+    std::function<void(AttemptNo, const std::string &event, const std::string &text)> journal = {};
+
+    void tell(AttemptNo about, const std::string &event, const std::string &text) const {
+        if (journal)
+            journal(about, event, text);
+    }
 };
 
 struct ProtocolLimits {

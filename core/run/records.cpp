@@ -201,6 +201,8 @@ Journal read_journals(const std::map<std::string, std::string> &content_by_path)
         const auto lines = split_lines(content);
         for (std::size_t i = 0; i < lines.size(); ++i) {
             const auto where = fmt::format("{}:{}", path, i + 1);
+            if (lines[i].empty())
+                continue;
             auto event = from_json_text<Event>(lines[i], where);
             if (event)
                 journal.events.push_back(std::move(*event));

@@ -29,6 +29,7 @@ struct RunPaths {
     std::string attempts() const { return file("attempts"); }
     std::string wish(const std::string &name) const;  // <dir>/control/<name>
     std::string journal(const std::string &writer) const;
+    std::string reserve() const { return file("reserve"); } // space for the last words on a full disk
 };
 
 // run.json: who, where, and what every attempt needs besides experiment.yaml. Written once, at submit.
@@ -185,7 +186,7 @@ Json to_json(const Event &);
 template <class T> Result<T> from_json_text(std::string_view text, const std::string &where);
 
 // All events of several journals in order; a torn last line is dropped, a torn line elsewhere is reported in
-// `problems` as "path:line: ...".
+// `problems` as "path:line: ...", empty lines are none.
 struct Journal {
     std::vector<Event> events;
     std::vector<std::string> problems;
