@@ -6,6 +6,7 @@
 #include "recovery/attempt.h"
 #include "recovery/retention.h"
 #include "recovery/verified_files.h"
+#include "run/journal.h"
 #include "run/run_files.h"
 #include "slurm/hostlist.h"
 #include "slurm/slurm_scheduler.h"
@@ -16,7 +17,6 @@
 #include <charconv>
 #include <cstdio>
 #include <fmt/format.h>
-#include <mutex>
 #include <thread>
 #include <unistd.h>
 
@@ -47,36 +47,12 @@ std::int64_t number(const std::string &text, std::int64_t otherwise = 0) {
     return value;
 }
 
-// The head's own lines of the journal, from several threads.
-class JournalWriter {
-public:
-    JournalWriter(Files &files, std::string path, std::string writer, AttemptNo attempt)
-        : files_(files), path_(std::move(path)), writer_(std::move(writer)), attempt_(attempt) {}
-
-    void add(const std::string &name, Json data) {
-        const std::lock_guard lock{mutex_};
-        Event event{writer_, ++sequence_, attempt_.value, 0, 0, name, std::move(data)};
-        event.wall_ms = std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::system_clock::now().time_since_epoch()).count();
-        const std::string line = dump_json(to_json(event)) + "\n";
-        // A full disk must not end training; the line is in the job's output then.
-        if (auto written = files_.append(path_, line); !written)
-            fmt::print(stderr, "trainctl-agent: {}: {}", written.error().text(), line);
-    }
-
-private:
-    Files &files_;
-    const std::string path_, writer_;
-    const AttemptNo attempt_;
-    std::mutex mutex_;
-    std::uint64_t sequence_ = 0;
-};
-
 class Process {
 public:
     Process(RunPaths paths, AttemptNo no)
         : paths_(std::move(paths)), no_(no), job_{static_cast<std::uint64_t>(number(own_variable("SLURM_JOB_ID")))},
           restarts_(static_cast<int>(number(own_variable("SLURM_RESTART_COUNT")))),
-          host_(own_variable("SLURMD_NODENAME", own_variable("HOSTNAME", "?"))) {}
+          host_(own_variable("SLURMD_NODENAME")) {}
 
     int run() {
         auto tools = find_slurm_tools(own_environment());
@@ -90,8 +66,9 @@ public:
         run_ = std::move(*loaded);
         scheduler_ = std::make_unique<SlurmScheduler>(*tools);
         const auto writer = fmt::format("job{}.{}", to_string(job_), restarts_);
-        journal_ = std::make_unique<JournalWriter>(files_, paths_.journal(writer), writer, no_);
+        journal_ = std::make_unique<JournalWriter>(files_, clock_, paths_, writer, no_);
         world_ = std::make_unique<World>(World{files_, *scheduler_, clock_, "job " + to_string(job_) + " on " + host_});
+        world_->journal = [this](AttemptNo about, const std::string &event, const std::string &text) { say(about, event, text); };
         describe_attempt();
         // A standby that is still being made is not waited for: the process ends, and its sbatch with it.
         return run_attempt(*world_, attempt_, [this](const TrainHooks &hooks) { return train(hooks); });
@@ -114,10 +91,18 @@ private:
         attempt_.own_uid = ::getuid();
         attempt_.prepare = [this](const MakeRequest &request) { return prepare_submission(files_, run_, request); };
         attempt_.in_background = [](std::function<void()> what) { std::thread{std::move(what)}.detach(); };
-        attempt_.journal = [this](const std::string &event, const std::string &text) {
-            journal_->add(event, Json{{"text", text}});
-            fmt::print(stderr, "trainctl-agent: {}: {}\n", event, text);
-        };
+        attempt_.journal = [this](const std::string &event, const std::string &text) { say(no_, event, text); };
+    }
+
+    void say(AttemptNo about, const std::string &event, const std::string &text) {
+        fmt::print(stderr, "trainctl-agent: {}: {}\n", event, text);
+        add(about, event, Json{{"text", text}});
+    }
+
+    // A full disk must not end training; the line is in the job's output then.
+    void add(AttemptNo about, const std::string &event, Json data) {
+        if (auto written = journal_->add(about, event, data); !written)
+            fmt::print(stderr, "trainctl-agent: {}: {} {}\n", written.error().text(), event, dump_json(data));
     }
 
     bool wants_standby() const {
@@ -176,6 +161,8 @@ private:
     };
 
     Outcome train(const TrainHooks &hooks) {
+        if (auto kept = journal_->keep_reserve(); !kept)
+            say(no_, "no_reserve", kept.error().text());
         Beating beating{hooks, run_.experiment.recovery.heartbeat};
         if (auto made = make_work(); !made)
             return cannot_train("the code could not be unpacked: " + made.error().text());
@@ -211,12 +198,13 @@ private:
 
     void note_refused(const CheckpointChoice &choice) {
         for (const auto &refused : choice.refused)
-            journal_->add("checkpoint_refused", Json{{"path", refused.path}, {"step", refused.step}, {"why", refused.why_not}});
+            add(no_, "checkpoint_refused", Json{{"path", refused.path}, {"step", refused.step}, {"why", refused.why_not}});
     }
 
-    // Content is hashed by whoever resumes from it.
-    std::optional<CheckpointSeen> newest_by_sizes(const std::string &dir) const {
+    // Content is read by whoever resumes from it, or removes older ones; what was found wrong then is known.
+    std::optional<CheckpointSeen> newest_by_sizes(const std::string &dir) {
         HashLimits sizes_only;
+        sizes_only.verified = verified_;
         sizes_only.max_bytes = 0;
         auto choice = newest_complete(dir, run_.experiment.checkpoint, sizes_only);
         return choice ? choice->newest : std::nullopt;
@@ -237,7 +225,8 @@ private:
     HeadHooks head_hooks(const TrainHooks &hooks, const std::string &dir, const std::optional<CheckpointSeen> &resumed) {
         const auto lost = std::make_shared<std::atomic<bool>>(false);
         HeadHooks out;
-        out.write_beat = [hooks, lost](const ProgressFile &progress) -> Result<void> {
+        out.write_beat = [this, hooks, lost](const ProgressFile &progress) -> Result<void> {
+            journal_->generation(progress.generation);
             auto ours = hooks.beat(progress);
             if (!ours)
                 return ours.error();
@@ -254,7 +243,7 @@ private:
             wishes.checkpoint_now = wishes.end == EndWish::none && hooks.take_save_wish();
             return wishes;
         };
-        // Both are called from one thread.
+        // These are called from one thread.
         const auto in_use = std::make_shared<std::vector<std::string>>();
         if (resumed)
             in_use->push_back(resumed->path);
@@ -269,17 +258,17 @@ private:
             return choice->newest;
         };
         out.newest_checkpoint = [this, dir, in_use] {
-            auto removed = remove_old_checkpoints(dir, run_.experiment.checkpoint, *in_use);
+            auto removed = remove_old_checkpoints(dir, run_.experiment.checkpoint, *in_use, HashLimits{.verified = verified_});
             for (const auto &path : removed ? *removed : std::vector<std::string>{})
-                journal_->add("checkpoint_removed", Json{{"path", path}});
+                add(no_, "checkpoint_removed", Json{{"path", path}});
             if (!removed)
-                journal_->add("checkpoint_not_removed", Json{{"text", removed.error().text()}});
+                add(no_, "checkpoint_not_removed", Json{{"text", removed.error().text()}});
             auto newest = newest_by_sizes(dir);
             if (newest)
                 verify(dir, *newest);
             return newest;
         };
-        out.journal = [this](const std::string &name, Json data) { journal_->add(name, std::move(data)); };
+        out.journal = [this](const std::string &name, Json data) { add(no_, name, std::move(data)); };
         return out;
     }
 

@@ -78,7 +78,8 @@ struct HeadConfig {
     std::string save_signal;
     std::optional<std::int64_t> total_steps;
     std::optional<std::int64_t> resumed_step; // of the first generation
-    std::optional<Instant> limit; // the job's time limit
+    std::optional<Instant> limit; // the job's time limit, by this node's clock, which may be off by minutes
+    Duration early_signal{};      // at Slurm's early signal at least this is left
     std::optional<Instant> lease_from; // since when the attempt is known to be ours; nothing: now
     StallSetting stall;
 };

@@ -176,6 +176,8 @@ void HeadMachine::take(const HeadInput &input, Instant now, Actions &out) {
                     step_text_ = in.text; // those of its agents that are gone are missed by themselves
             },
             [&](const EarlySignal &) {
+                if (config_.limit)
+                    config_.limit = std::max(*config_.limit, now + config_.early_signal);
                 note_signal("the early signal", now);
                 // A training that can't save goes on until Slurm ends it.
                 if (phase_ < HeadPhase::training || !config_.save_signal.empty())

@@ -48,16 +48,6 @@ Json setup_end(Files &files, const RunPaths &paths, const AttemptView &attempt) 
     return {};
 }
 
-// When anything was known of an attempt that Slurm shows no job of.
-std::int64_t last_known(const AttemptView &attempt) {
-    std::int64_t last = attempt.intents.empty() ? 0 : attempt.intents.back().made;
-    if (attempt.job)
-        last = std::max(last, attempt.job->submitted);
-    if (attempt.progress)
-        last = std::max(last, attempt.progress->written);
-    return last;
-}
-
 Json attempt_json(const AttemptView &attempt, const RunPaths &paths, const std::vector<JobSighting> &jobs, std::int64_t now) {
     Json out{{"no", attempt.no.value}, {"jobs", Json::array()}, {"owner", nullptr}, {"standby", false}, {"rejected", nullptr},
              {"exclude_nodes", Json::array()}, {"progress", record_or_null(attempt.progress)},
@@ -80,7 +70,7 @@ Json attempt_json(const AttemptView &attempt, const RunPaths &paths, const std::
     if (attempt.progress)
         out["progress"]["age_s"] = std::max<std::int64_t>(0, now - attempt.progress->written);
     if (out["jobs"].empty() && !attempt.outcome && !attempt.verdict && !attempt.rejected)
-        out["unknown_since"] = last_known(attempt);
+        out["unknown_since"] = attempt.last_known();
     return out;
 }
 

@@ -30,23 +30,26 @@ public:
     Life(World &world, const AttemptJob &job) : world_(world), job_(job) {}
 
     int run(const Train &train) {
-        auto claimed = claim_attempt(world_, job_.paths, job_.me, job_.limits);
+        auto claimed = insist("claim", [&] { return claim_attempt(world_, job_.paths, job_.me, job_.limits); });
         if (!claimed)
             return trouble("claim", claimed.error());
         if (!claimed->empty())
             return leave(*claimed);
         note("claimed", "job " + to_string(job_.me.job) + " on " + job_.nodes);
         tidy_up_namesakes();
-        if (auto judged = judge_predecessors(); !judged)
+        if (auto judged = insist("judge", [&] { return judge_predecessors(); }); !judged)
             return trouble("judge", judged.error());
-        auto run = look_at_run(world_.files, job_.paths);
+        auto run = insist("look", [&] { return look_at_run(world_.files, job_.paths); });
         if (!run)
             return trouble("look", run.error());
         if (const auto end = end_before_training(*run))
             return end_here(*end);
         // The first beat is also the last check before ranks exist.
-        const Instant checked = world_.clock.now();
-        auto ours = beat(ProgressFile{});
+        Instant checked{};
+        auto ours = insist("beat", [&] {
+            checked = world_.clock.now();
+            return beat(ProgressFile{});
+        });
         if (!ours || !*ours)
             return ours ? leave("the attempt was closed before it began") : trouble("beat", ours.error());
         exclude_ = excluded(*run);
@@ -106,40 +109,59 @@ private:
         return exit_left;
     }
 
+    // A full disk or a server that restarts is no reason to end: at three in the morning nobody would go on from here.
+    template <class What> auto insist(const char *what, What attempt) -> decltype(attempt()) {
+        const Instant end = world_.clock.now() + job_.limits.disk_patience;
+        for (bool said = false;; said = true) {
+            auto result = attempt();
+            if (result || world_.clock.now() >= end)
+                return result;
+            if (result.error().kind == ErrorKind::no_space && !world_.files.remove(job_.paths.reserve()))
+                note("error", "the reserve could not be given up");
+            if (!said)
+                note("trying_again", std::string{what} + ": " + result.error().text());
+            world_.clock.sleep_for(job_.limits.poll);
+        }
+    }
+
     int trouble(const char *what, const Error &error) {
         note("error", std::string{what} + ": " + error.text());
         return exit_go_on;
     }
 
     void tidy_up_namesakes() {
-        const JobFile record{job_.me.job, unix_seconds(world_.clock.wall()), job_.nodes};
+        auto found = world_.scheduler.find({job_name(job_.paths.run, job_.me.no)});
+        JobFile record{job_.me.job, 0, job_.nodes};
+        std::vector<JobId> others;
+        for (const auto &job : found ? found->jobs : std::vector<JobSighting>{}) {
+            if (job.id == job_.me.job && job.submitted)
+                record.submitted = unix_seconds(*job.submitted);
+            else if (job.id != job_.me.job && is_live(job))
+                others.push_back(job.id);
+        }
         if (auto written = write_record_file(world_.files, file("job.json"), record); !written)
             note("error", written.error().text());
-        auto found = world_.scheduler.find({job_name(job_.paths.run, job_.me.no)});
-        std::vector<JobId> others;
-        if (found)
-            for (const auto &job : found->jobs)
-                if (is_live(job) && job.id != job_.me.job)
-                    others.push_back(job.id);
         if (!others.empty())
             if (auto cancelled = world_.scheduler.cancel(others); !cancelled)
                 note("cancel_failed", cancelled.error().text());
     }
 
-    // Slurm's final word on an attempt, as far as it can be had in `patience`.
+    // Slurm's final word on an attempt, as far as it can be had in time: that it ended, and by whom.
     std::optional<JobSighting> final_sighting(const AttemptView &attempt) {
-        const Instant end = world_.clock.now() + job_.limits.blind_patience;
+        const Instant begun = world_.clock.now();
         std::optional<JobSighting> best;
         for (;;) {
-            auto found = world_.scheduler.find({job_name(job_.paths.run, attempt.no)});
-            if (found) {
+            Duration patience = job_.limits.blind_patience;
+            if (auto found = world_.scheduler.find({job_name(job_.paths.run, attempt.no)})) {
                 for (const auto &job : found->jobs)
                     if (attempt.owner() && job.id == attempt.owner()->id)
                         best = job;
-                if (!best || best->phase == JobPhase::ended)
+                if (!best || (best->phase == JobPhase::ended && !(found->accounting && verdict_waits_for_who(attempt, *best))))
                     return best;
+                if (best->phase == JobPhase::ended)
+                    patience = job_.limits.accounting_patience;
             }
-            if (world_.clock.now() >= end)
+            if (world_.clock.now() - begun >= patience)
                 return best;
             world_.clock.sleep_for(job_.limits.poll / 4); // COMPLETING is over soon
         }
@@ -155,9 +177,7 @@ private:
             std::optional<JobSighting> job;
             if (verdict_needs_slurm(attempt))
                 job = final_sighting(attempt);
-            const Verdict verdict = judge(attempt, job, job_.own_uid);
-            note("verdict", fmt::format("attempt {}: {}", to_string(attempt.no), verdict.text));
-            if (auto written = write_verdict(world_, job_.paths, attempt.no, verdict); !written)
+            if (auto written = write_verdict(world_, job_.paths, attempt.no, judge(attempt, job, job_.own_uid)); !written)
                 return written.error();
         }
         return {};
@@ -195,20 +215,21 @@ private:
         return close_run(end, outcome);
     }
 
-    // ended.json, then the outcome, then the standby: a death in between leaves what the next one needs.
+    // ended.json, then the outcome, then the standby: a death in between leaves what the next one needs. An end that can't
+    // be written is none: the standby stays, and begins after this job.
     int close_run(const EndRun &end, const Outcome &outcome) {
-        if (auto ended = end_run(world_, job_.paths, Ended{end.kind, end.why, job_.me.no, 0}); !ended)
-            note("error", ended.error().text());
-        note("run_ended", end.why);
+        auto ended = insist("end", [&] { return end_run(world_, job_.paths, Ended{end.kind, end.why, job_.me.no, 0}); });
         write_outcome(outcome);
+        if (!ended)
+            return trouble("end", ended.error());
         cancel_standby();
         return outcome.exit_code;
     }
 
     int finish(const Outcome &outcome) {
         note("training_ended", std::string{to_string(outcome.kind)} + ": " + outcome.text);
-        auto run = look_at_run(world_.files, job_.paths);
-        auto ours = still_claimed(world_.files, job_.paths, job_.me);
+        auto run = insist("look", [&] { return look_at_run(world_.files, job_.paths); });
+        auto ours = insist("look", [&] { return still_claimed(world_.files, job_.paths, job_.me); });
         if (!run || !ours || !*ours) // somebody else goes on from here: this head changes nothing any more
             return outcome.exit_code == 0 ? exit_go_on : outcome.exit_code;
         auto &mine = run->attempts.at(static_cast<std::size_t>(job_.me.no.value - 1));
@@ -222,8 +243,9 @@ private:
         write_outcome(outcome);
         exclude_.insert(exclude_.end(), outcome.suspect_nodes.begin(), outcome.suspect_nodes.end());
         // A scancel looks like a time limit from here: only a successor that waits for our end may decide.
-        if (outcome.kind != OutcomeKind::terminated)
-            hand_over(!outcome.suspect_nodes.empty());
+        const bool must_wait = outcome.kind == OutcomeKind::terminated;
+        if (!must_wait || !run->stop_wished)
+            hand_over(must_wait ? std::optional{job_.me.job} : std::nullopt, !outcome.suspect_nodes.empty());
         return outcome.exit_code == 0 ? exit_go_on : outcome.exit_code;
     }
 
@@ -231,7 +253,7 @@ private:
         outcome.written = unix_seconds(world_.clock.wall());
         outcome.job = job_.me.job;
         outcome.restarts = job_.me.restarts;
-        if (auto written = write_record_file(world_.files, file("outcome.json"), outcome); !written)
+        if (auto written = insist("outcome", [&] { return write_record_file(world_.files, file("outcome.json"), outcome); }); !written)
             note("error", written.error().text());
     }
 
@@ -248,13 +270,14 @@ private:
         return std::nullopt;
     }
 
-    // The standby starts by itself when this job ends badly; without one the next attempt is submitted now.
-    void hand_over(bool nodes_changed) {
+    // The standby starts by itself when this job ends badly; without one the next attempt is submitted now, `after` this
+    // job's end where only that tells whether it is wanted.
+    void hand_over(std::optional<JobId> after, bool nodes_changed) {
         const auto standby = standby_job();
         if (!standby) {
             // A standby that was cancelled is over, and so may be what others made in its place.
             constexpr int most_tries = 3;
-            auto request = next_request(std::nullopt);
+            auto request = next_request(after);
             for (int tries = 0; tries < most_tries && make_next(world_, job_, request); ++tries)
                 request.no = request.no.next();
             return;

@@ -96,6 +96,9 @@ struct HashLimits {
     std::function<void()> on_piece = {}; // called after every MiB, so that a head can beat meanwhile
     std::shared_ptr<VerifiedFiles> verified = nullptr; // what was read before is not read again, and what is read is kept
 };
+// Reads the content of one that is complete by sizes; says no where it is not what its manifest promises.
+void check_content(const std::string &dir, CheckpointSeen &seen, const Checkpoint &spec, const HashLimits &limits);
+
 struct CheckpointChoice {
     std::optional<CheckpointSeen> newest;  // the newest complete one
     std::vector<CheckpointSeen> refused;   // newer ones, newest first: say them to the user

@@ -236,7 +236,7 @@ Result<std::optional<std::string>> hash_file(const std::string &path, const Hash
 }
 
 // Reads what would be taken; a problem in words, or "".
-std::string check_content(const Look &look, const HashLimits &limits) {
+std::string read_content(const Look &look, const HashLimits &limits) {
     auto entries = look.verdict.to_hash;
     const auto size_of = [&look](const ManifestEntry &entry) { return look.facts.files.at(entry.name); };
     std::sort(entries.begin(), entries.end(), [&](const auto &a, const auto &b) { return size_of(a) < size_of(b); });
@@ -251,6 +251,13 @@ std::string check_content(const Look &look, const HashLimits &limits) {
             return fmt::format("the content of {} is not what {} promises", entry.name, look.facts.manifest_name);
     }
     return "";
+}
+
+void take_content(Look &look, const HashLimits &limits) {
+    if (!look.seen.complete)
+        return;
+    look.seen.why_not = read_content(look, limits);
+    look.seen.complete = look.seen.why_not.empty();
 }
 
 Result<std::vector<NamedStep>> named_steps(const std::string &dir, const Checkpoint &spec) {
@@ -272,6 +279,12 @@ Result<std::vector<CheckpointSeen>> list_checkpoints(const std::string &dir, con
     return seen;
 }
 
+void check_content(const std::string &dir, CheckpointSeen &seen, const Checkpoint &spec, const HashLimits &limits) {
+    Look look = look_at(dir, {seen.step, base_name(seen.path)}, spec);
+    take_content(look, limits);
+    seen = look.seen;
+}
+
 Result<CheckpointChoice> newest_complete(const std::string &dir, const Checkpoint &spec, const HashLimits &limits) {
     const auto steps = named_steps(dir, spec);
     if (!steps)
@@ -279,10 +292,7 @@ Result<CheckpointChoice> newest_complete(const std::string &dir, const Checkpoin
     CheckpointChoice choice;
     for (auto named = steps->rbegin(); named != steps->rend(); ++named) {
         Look look = look_at(dir, *named, spec);
-        if (look.seen.complete) {
-            look.seen.why_not = check_content(look, limits);
-            look.seen.complete = look.seen.why_not.empty();
-        }
+        take_content(look, limits);
         if (look.seen.complete) {
             choice.newest = std::move(look.seen);
             break;

@@ -78,6 +78,12 @@ bool verdict_needs_slurm(const AttemptView &attempt) {
            attempt.outcome->kind == OutcomeKind::lease_lost;
 }
 
+bool verdict_waits_for_who(const AttemptView &attempt, const JobSighting &job) {
+    if (job.state != "CANCELLED" || job.cancelled_by)
+        return false;
+    return attempt.owner() ? !attempt.abandoned && verdict_needs_slurm(attempt) : !is_standby(attempt);
+}
+
 Verdict judge(const AttemptView &attempt, const std::optional<JobSighting> &job, std::uint32_t own_uid) {
     Verdict verdict;
     const bool by_slurm = verdict_needs_slurm(attempt);
@@ -96,6 +102,9 @@ Verdict judge(const AttemptView &attempt, const std::optional<JobSighting> &job,
     }
     if (attempt.outcome)
         verdict.exclude_nodes = attempt.outcome->suspect_nodes;
+    // A job that lost another node goes on (--no-kill): NODE_FAIL speaks of the node of the batch script.
+    if (by_slurm && job && job->state == "NODE_FAIL" && attempt.owner() && !attempt.owner()->host.empty())
+        verdict.exclude_nodes.push_back(attempt.owner()->host);
     return verdict;
 }
 

@@ -35,6 +35,9 @@ Verdict judge(const AttemptView &attempt, const std::optional<JobSighting> &job,
 // Slurm's final word is needed for the verdict: the head could not know it.
 bool verdict_needs_slurm(const AttemptView &attempt);
 
+// Who cancelled the job decides the verdict, and nobody has said it yet: accounting is seconds behind.
+bool verdict_waits_for_who(const AttemptView &attempt, const JobSighting &job);
+
 struct GoOn { std::vector<std::string> exclude_nodes; };
 struct EndRun { EndKind kind; std::string why; };
 using NextStep = std::variant<GoOn, EndRun>;

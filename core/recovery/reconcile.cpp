@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <fmt/format.h>
+#include <map>
 
 namespace trainctl {
 
@@ -32,21 +33,23 @@ struct Jobs {
                 ids.push_back(job.id);
         return ids;
     }
-    bool any(JobPhase phase) const {
-        return std::any_of(all.begin(), all.end(), [&](const auto &job) { return job.phase == phase && !is_ghost(job); });
-    }
-    // The newest real job of this name; the owner's where the attempt has one.
+    // The owner's job where somebody claimed the attempt, a later life of it included; else the newest real one of this name.
     std::optional<JobSighting> of(const AttemptView &attempt, const std::string &name) const {
+        const auto owner = attempt.owner();
         std::optional<JobSighting> best;
         for (const auto &job : all) {
-            if (job.name != name || is_ghost(job))
+            if (job.name != name || is_ghost(job) || (owner && owner->id != job.id))
                 continue;
-            if (const auto owner = attempt.owner(); owner && owner->id == job.id)
+            if (owner && is_owners_job(attempt, job))
                 return job;
             if (!best || job.id > best->id)
                 best = job;
         }
         return best;
+    }
+    const JobSighting *first(JobPhase phase) const {
+        const auto at = std::find_if(all.begin(), all.end(), [&](const auto &job) { return job.phase == phase && !is_ghost(job); });
+        return at == all.end() ? nullptr : &*at;
     }
 };
 
@@ -64,19 +67,33 @@ public:
         : world_(world), paths_(paths), request_(request) {}
 
     Result<Reconciled> run() {
-        if (auto seen = observe(); !seen)
-            return seen.error();
-        if (result_.run.ended)
-            return after_end();
-        if (blind_)
-            return done(RunState::unknown, blind_->text());
-        if (jobs_.any(JobPhase::running))
-            return done(RunState::running, "");
-        if (jobs_.any(JobPhase::pending) || jobs_.any(JobPhase::unknown))
-            return pending();
-        if (!request_.act)
-            return done(RunState::starting, "no job of this run is in the queue");
-        return nothing_lives();
+        Instant watched = world_.clock.now();
+        std::map<AttemptNo, std::uint64_t> beats;
+        for (;;) {
+            if (auto seen = observe(); !seen)
+                return seen.error();
+            if (auto shown = what_slurm_shows())
+                return std::move(*shown);
+            const auto unlisted = unlisted_owners();
+            if (!request_.act)
+                return unlisted.empty() ? done(RunState::starting, "no job of this run is in the queue")
+                                        : done(RunState::unknown, not_listed(*unlisted.front()));
+            for (const auto *attempt : unlisted) {
+                const auto [seen, first] = beats.emplace(attempt->no, attempt->beat);
+                if (first)
+                    watched = world_.clock.now();
+                else if (seen->second != attempt->beat)
+                    return done(RunState::running, not_listed(*attempt) + ", but its head still beats");
+            }
+            // An empty answer is no evidence: another cluster's, or of a controller that lost its state. Silence for a lease
+            // is, of every attempt that somebody trains as.
+            const auto &limits = request_.limits;
+            const Duration wait = !unlisted.empty() ? limits.lease + limits.margin : nobody_said_who() ? limits.accounting_patience : Duration::zero();
+            const Duration waited = world_.clock.now() - watched;
+            if (waited >= wait)
+                return nothing_lives();
+            world_.clock.sleep_for(unlisted.empty() ? std::min(limits.poll, wait - waited) : wait - waited);
+        }
     }
 
 private:
@@ -91,17 +108,60 @@ private:
         if (names.empty())
             return {};
         auto found = world_.scheduler.find(names);
-        if (found)
+        if (found) {
             jobs_.all = std::move(found->jobs);
-        else
+            accounting_ = found->accounting;
+        } else {
             blind_ = found.error();
+        }
         result_.jobs = jobs_.all;
         return {};
+    }
+
+    // Nothing where no job is listed that lives or may live.
+    std::optional<Result<Reconciled>> what_slurm_shows() {
+        if (result_.run.ended)
+            return after_end();
+        if (blind_)
+            return done(RunState::unknown, blind_->text());
+        if (jobs_.first(JobPhase::running) != nullptr)
+            return done(RunState::running, "");
+        const auto *strange = jobs_.first(JobPhase::unknown);
+        if (strange == nullptr && jobs_.first(JobPhase::pending) == nullptr)
+            return std::nullopt;
+        if (request_.act && result_.run.stop_wished)
+            if (auto cancelled = world_.scheduler.cancel(jobs_.pending_ids()); !cancelled)
+                return cancelled.error();
+        if (strange == nullptr)
+            return done(RunState::pending, "");
+        return done(RunState::unknown, fmt::format("Slurm says {} of job {}, and trainctl does not know that word", strange->state, to_string(strange->id)));
+    }
+
+    // Attempts that somebody trains as, as far as the run directory tells, and whose job is not there.
+    std::vector<const AttemptView *> unlisted_owners() const {
+        std::vector<const AttemptView *> out;
+        for (const auto &attempt : result_.run.attempts)
+            if (attempt.owner() && !attempt.sealed() && !attempt.outcome && !attempt.verdict && !jobs_.of(attempt, name(attempt)))
+                out.push_back(&attempt);
+        return out;
+    }
+
+    static std::string not_listed(const AttemptView &attempt) { return "Slurm does not list the job of attempt " + to_string(attempt.no); }
+
+    bool nobody_said_who() const {
+        return accounting_ && std::any_of(result_.run.attempts.begin(), result_.run.attempts.end(), [&](const AttemptView &attempt) {
+            const auto job = jobs_.of(attempt, name(attempt));
+            return !attempt.verdict && job && verdict_waits_for_who(attempt, *job);
+        });
     }
 
     Result<Reconciled> done(RunState state, std::string text) {
         result_.state = state;
         result_.text = std::move(text);
+        if (state == RunState::unknown)
+            for (const auto &attempt : result_.run.attempts)
+                if (const auto last = attempt.last_known(); last > result_.unknown_since.value_or(0))
+                    result_.unknown_since = last;
         return std::move(result_);
     }
 
@@ -115,62 +175,30 @@ private:
         return done(state_of(result_.run.ended->kind), result_.run.ended->why);
     }
 
-    Result<Reconciled> pending() {
-        if (request_.act && result_.run.stop_wished)
-            if (auto cancelled = world_.scheduler.cancel(jobs_.pending_ids()); !cancelled)
-                return cancelled.error();
-        return done(RunState::pending, "");
-    }
-
-    // No job is pending or running. Is that certain, and what now?
+    // Every attempt that had a job is judged, then the run's history decides.
     Result<Reconciled> nothing_lives() {
-        const AttemptView *last = result_.run.last();
-        if (last == nullptr)
-            return result_.run.stop_wished ? stop_it() : make(AttemptNo{1}, {});
-        if (last->owner() && !last->outcome && !jobs_.of(*last, name(*last))) {
-            auto quiet = is_quiet(*last);
-            if (!quiet)
-                return quiet.error();
-            if (!*quiet)
-                return done(RunState::running, "Slurm does not list the job, but its head still beats");
-            last = result_.run.last();
-        }
-        const bool had_job = last->job || jobs_.of(*last, name(*last));
-        if (!last->owner() && !last->sealed() && !had_job && !last->verdict)
-            return result_.run.stop_wished ? stop_it() : make(last->no, last_exclusions());
-        return judge_and_go_on();
-    }
-
-    // Slurm has forgotten a job of which no end is known: silence for a lease, and a second answer, prove it.
-    Result<bool> is_quiet(const AttemptView &attempt) {
-        const auto before = attempt.beat;
-        const AttemptNo no = attempt.no;
-        world_.clock.sleep_for(request_.limits.lease + request_.limits.margin);
-        if (auto seen = observe(); !seen)
-            return seen.error();
-        const auto *now = result_.run.find(no);
-        if (blind_ || now == nullptr || jobs_.any(JobPhase::running) || jobs_.any(JobPhase::pending))
-            return false;
-        return now->beat == before;
-    }
-
-    Result<Reconciled> judge_and_go_on() {
         for (auto &attempt : result_.run.attempts) {
-            const bool had_job = attempt.owner() || attempt.job || jobs_.of(attempt, name(attempt));
-            if (attempt.verdict || !had_job)
+            if (attempt.verdict || !had_job(attempt))
                 continue;
             attempt.verdict = judge(attempt, jobs_.of(attempt, name(attempt)), request_.own_uid);
             if (auto written = write_verdict(world_, paths_, attempt.no, *attempt.verdict); !written)
                 return written.error();
         }
+        const AttemptView *last = result_.run.last();
+        if (last == nullptr)
+            return result_.run.stop_wished ? stop_it() : make(AttemptNo{1}, {});
         const NextStep next = decide_next(request_.recovery, result_.run);
         if (const auto *end = std::get_if<EndRun>(&next)) {
-            if (auto ended = end_run(world_, paths_, Ended{end->kind, end->why, result_.run.last()->no, 0}); !ended)
+            if (auto ended = end_run(world_, paths_, Ended{end->kind, end->why, last->no, 0}); !ended)
                 return ended.error();
             return done(state_of(end->kind), end->why);
         }
-        return make(result_.run.last()->no.next(), std::get<GoOn>(next).exclude_nodes);
+        // One that was refused, or whose submission nobody finished, is made now.
+        const bool never_made = !had_job(*last) && !last->sealed() && !last->verdict;
+        return make(never_made ? last->no : last->no.next(), std::get<GoOn>(next).exclude_nodes);
     }
+
+    bool had_job(const AttemptView &attempt) const { return attempt.owner() || attempt.job || jobs_.of(attempt, name(attempt)); }
 
     Result<Reconciled> stop_it() {
         const AttemptNo no = result_.run.last() != nullptr ? result_.run.last()->no : AttemptNo{1};
@@ -194,16 +222,13 @@ private:
     }
 
     std::string name(const AttemptView &attempt) const { return job_name(paths_.run, attempt.no); }
-    std::vector<std::string> last_exclusions() const {
-        const auto *last = result_.run.last();
-        return last != nullptr && !last->intents.empty() ? last->intents.back().exclude_nodes : std::vector<std::string>{};
-    }
 
     World &world_;
     const RunPaths &paths_;
     const ReconcileRequest &request_;
     Reconciled result_;
     Jobs jobs_;
+    bool accounting_ = false;
     std::optional<Error> blind_;
 };
 
@@ -224,8 +249,10 @@ Result<void> write_verdict(World &world, const RunPaths &paths, AttemptNo no, Ve
     auto written = publish_record_file(world.files, path, verdict);
     if (!written)
         return written.error();
-    if (*written)
+    if (*written) {
+        world.tell(no, "verdict", fmt::format("attempt {}: {}", to_string(no), verdict.text));
         return {};
+    }
     auto there = world.files.read(path);
     if (!there)
         return there.error();
@@ -237,8 +264,11 @@ Result<void> write_verdict(World &world, const RunPaths &paths, AttemptNo no, Ve
 Result<void> end_run(World &world, const RunPaths &paths, const Ended &ended) {
     Ended record = ended;
     record.when = unix_seconds(world.clock.wall());
-    if (auto written = publish_record_file(world.files, paths.file("ended.json"), record); !written)
+    auto written = publish_record_file(world.files, paths.file("ended.json"), record);
+    if (!written)
         return written.error();
+    if (*written)
+        world.tell(ended.attempt, "run_ended", fmt::format("{}: {}", to_string(ended.kind), ended.why));
     return remove_secrets(world.files, paths);
 }
 

@@ -16,7 +16,7 @@ enum class RunState {
     finished,
     failed,
     stopped,
-    unknown,    // Slurm does not answer: nothing is known, nothing is done
+    unknown,    // Slurm does not answer, or not in words that we know: nothing is done
 };
 const char *to_string(RunState state);
 
@@ -25,6 +25,7 @@ struct Reconciled {
     RunView run;
     std::vector<JobSighting> jobs;   // of this run, live and ended, that Slurm still knows
     std::string text;                // what was found and done, one sentence; empty: nothing to say
+    std::optional<std::int64_t> unknown_since; // of an unknown state: when anything was known last, in Unix seconds
 };
 
 struct ReconcileRequest {

@@ -29,13 +29,19 @@ Result<void> remove_all(const std::string &path) {
 } // namespace
 
 Result<std::vector<std::string>> remove_old_checkpoints(const std::string &dir, const Checkpoint &spec,
-                                                        const std::vector<std::string> &in_use) {
+                                                        const std::vector<std::string> &in_use, const HashLimits &limits) {
     std::vector<std::string> removed;
     if (spec.keep <= 0)
         return removed;
     auto seen = list_checkpoints(dir, spec);
     if (!seen)
         return seen.error();
+    int sound = 0;
+    for (auto one = seen->rbegin(); one != seen->rend() && sound < spec.keep && !checkpoints_to_remove(*seen, spec.keep, in_use).empty(); ++one) {
+        if (one->complete)
+            check_content(dir, *one, spec, limits);
+        sound += one->complete ? 1 : 0;
+    }
     PosixFiles files;
     for (const auto &path : checkpoints_to_remove(*seen, spec.keep, in_use)) {
         const auto hidden = join_path(dir, removing_mark + base_name(path));

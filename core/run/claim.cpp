@@ -10,9 +10,9 @@ namespace {
 
 using namespace std::chrono_literals;
 
-const JobSighting *sighting_of(const Scheduler::Found &found, JobId id) {
+const JobSighting *sighting_of(const Scheduler::Found &found, const AttemptView &attempt) {
     for (const auto &job : found.jobs)
-        if (job.id == id)
+        if (is_owners_job(attempt, job))
             return &job;
     return nullptr;
 }
@@ -29,22 +29,25 @@ std::optional<ClaimStep> wait_for_owner(const AttemptView &attempt, const ClaimK
     if (attempt.outcome && attempt.outcome->ranks_dead)
         return std::nullopt;
     const auto text = "attempt " + to_string(attempt.no);
+    // One that lives on and on is left to it: our job's nodes wait meanwhile.
+    const auto watch = [&](const std::string &why) {
+        return now - known.started >= limits.running_patience ? ClaimStep{LeaveIt{why}} : ClaimStep{WaitFor{limits.poll, why}};
+    };
     if (!known.jobs) {
         const bool blind = known.blind_since && now - *known.blind_since >= limits.blind_patience;
         if (blind && silence(attempt, known, now) >= limits.lease + limits.margin)
             return std::nullopt; // nobody can tell us, and it has not beaten for a lease: the seal makes it safe
         return AskSlurm{};
     }
-    const auto *job = sighting_of(*known.jobs, attempt.owner()->id);
+    const auto *job = sighting_of(*known.jobs, attempt);
     if (job == nullptr || job->phase == JobPhase::unknown) {
-        // Slurm answered and has forgotten it, or says a word that we don't know: only silence proves its death.
+        // Slurm answered and has forgotten it, knows another life of it, or says a word that we don't know: only silence proves its death.
         if (silence(attempt, known, now) >= limits.lease + limits.margin)
             return std::nullopt;
-        return WaitFor{limits.poll, text + " is not listed; watching whether it still beats"};
+        return watch(text + " is not listed and still beats");
     }
     if (job->phase == JobPhase::running && job->state != "COMPLETING")
-        return now - known.started >= limits.running_patience ? ClaimStep{LeaveIt{text + " is still running"}}
-                                                              : ClaimStep{WaitFor{limits.poll, text + " is still running"}};
+        return watch(text + " is still running");
     return std::nullopt; // ended, ending, or requeued and waiting: the seal keeps it out
 }
 
@@ -166,6 +169,8 @@ struct Effects {
         auto ours = publish_record_file(world.files, path, claim);
         if (!ours)
             return ours.error();
+        if (*ours && claim.is_seal())
+            world.tell(no, "sealed", "by " + world.who);
         if (*ours || taken.wait(world.clock, path, limits.poll, limits.blind_patience)) // the next look tells whose it is
             return {};
         return Error{ErrorKind::timeout, "another has this claim, and it does not show here", path, ""};

@@ -110,7 +110,7 @@ struct Maker {
         const SubmitAnswer answer = world.scheduler.submit(submit);
         if (const auto *job = std::get_if<Submitted>(&answer)) {
             // Published, not written: the claimant may have been faster, and its word counts.
-            const JobFile record{job->id, unix_seconds(world.clock.wall()), ""};
+            const JobFile record{job->id, 0, ""};
             auto written = publish_record_file(world.files, file("job.json"), record);
             return written ? Result<void>{} : Result<void>{written.error()};
         }

@@ -18,6 +18,13 @@ struct World {
     Scheduler &scheduler;
     Clock &clock;
     std::string who; // for records: "job 12 on n1"
+    // Facts about an attempt that this process made: seals, verdicts, the end. Nothing: they are told nobody.
+    std::function<void(AttemptNo, const std::string &event, const std::string &text)> journal = {};
+
+    void tell(AttemptNo about, const std::string &event, const std::string &text) const {
+        if (journal)
+            journal(about, event, text);
+    }
 };
 
 struct ProtocolLimits {
@@ -28,6 +35,8 @@ struct ProtocolLimits {
     Duration blind_patience{std::chrono::minutes{2}};   // Slurm silent this long: the lease alone decides
     Duration running_patience{std::chrono::minutes{10}};// an earlier attempt that runs on and on: leave it to it
     Duration make_patience{std::chrono::minutes{10}};   // Slurm silent this long while an attempt is being made
+    Duration accounting_patience{std::chrono::seconds{30}}; // for accounting to say who cancelled a job; it takes seconds
+    Duration disk_patience{std::chrono::minutes{10}};   // a run directory that is full or away: for a server to come back, or space
 };
 
 // --- Who may train -----------------------------------------------------------------------------------

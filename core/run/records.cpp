@@ -77,7 +77,6 @@ template <class A, class R> void fields(A &a, R &r, const RunInfo *) {
     a("trainctl_version", r.trainctl_version), a("agent", r.agent);
     a("code_archive", r.code_archive), a("code_hash", r.code_hash), a("git_commit", r.git_commit);
     a("git_dirty", r.git_dirty), a("job_environment", r.job_environment);
-    a("partition", r.partition), a("account", r.account), a("qos", r.qos);
     a("created", r.created), a("submit_horizon_s", r.submit_horizon_s), a("agent_network", r.agent_network);
 }
 template <class A, class R> void fields(A &a, R &r, const Intent *) {
@@ -85,7 +84,7 @@ template <class A, class R> void fields(A &a, R &r, const Intent *) {
     a("options", r.options), a("exclude_nodes", r.exclude_nodes);
 }
 template <class A, class R> void fields(A &a, R &r, const JobFile *) {
-    a("job", r.id), a("submitted", r.submitted), a("nodes", r.nodes);
+    a("job", r.id), a("submit_time", r.submitted), a("nodes", r.nodes);
 }
 template <class A, class R> void fields(A &a, R &r, const Claim *) {
     a("job", r.id), a("restarts", r.restarts), a("host", r.host), a("by", r.by), a("made", r.made);
@@ -206,6 +205,8 @@ Journal read_journals(const std::map<std::string, std::string> &content_by_path)
         const auto lines = split_lines(content);
         for (std::size_t i = 0; i < lines.size(); ++i) {
             const auto where = fmt::format("{}:{}", path, i + 1);
+            if (lines[i].empty())
+                continue;
             auto event = from_json_text<Event>(lines[i], where);
             if (event)
                 journal.events.push_back(std::move(*event));

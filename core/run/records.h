@@ -30,6 +30,7 @@ struct RunPaths {
     std::string attempts() const { return file("attempts"); }
     std::string wish(const std::string &name) const;  // <dir>/control/<name>
     std::string journal(const std::string &writer) const;
+    std::string reserve() const { return file("reserve"); } // space for the last words on a full disk
 };
 
 // run.json: who, where, and what every attempt needs besides experiment.yaml. Written once, at submit.
@@ -42,7 +43,6 @@ struct RunInfo {
     std::string code_hash, git_commit;
     bool git_dirty = false;
     Environment job_environment;  // the whole environment that sbatch, and so every attempt, gets
-    std::string partition, account, qos; // the profile's defaults, already under the experiment's
     std::int64_t created = 0;     // Unix seconds, of the cluster's clock
     double submit_horizon_s = 150;// how long sbatch itself may go on retrying: before that "not found" is not final
     AgentNetwork agent_network = AgentNetwork::automatic; // the profile's
@@ -61,7 +61,7 @@ struct Intent {
 // attempts/NNN/job.json: sbatch's answer, as far as it is known. The claimant rewrites it.
 struct JobFile {
     JobId id;
-    std::int64_t submitted = 0;
+    std::int64_t submitted = 0;   // as Slurm says it, in Unix seconds; 0: not known yet
     std::string nodes;            // as Slurm writes it; empty until claimed
 };
 
@@ -70,7 +70,7 @@ struct JobFile {
 struct Claim {
     JobId id;                     // 0: a seal
     int restarts = 0;
-    std::string host;
+    std::string host;             // the node, as Slurm names it
     std::string by;               // of a seal: which attempt or process made it
     std::int64_t made = 0;
     bool is_seal() const { return id.value == 0; }
@@ -191,7 +191,7 @@ Json to_json(const Event &);
 template <class T> Result<T> from_json_text(std::string_view text, const std::string &where);
 
 // All events of several journals in order; a torn last line is dropped, a torn line elsewhere is reported in
-// `problems` as "path:line: ...".
+// `problems` as "path:line: ...", empty lines are none.
 struct Journal {
     std::vector<Event> events;
     std::vector<std::string> problems;

@@ -76,6 +76,25 @@ std::optional<Claim> AttemptView::owner() const {
     return std::nullopt;
 }
 
+std::int64_t AttemptView::last_known() const {
+    std::int64_t last = intents.empty() ? 0 : intents.back().made;
+    for (const auto &claim : claims)
+        last = std::max(last, claim.made);
+    if (job)
+        last = std::max(last, job->submitted);
+    if (progress)
+        last = std::max(last, progress->written);
+    return last;
+}
+
+bool is_owners_job(const AttemptView &attempt, const JobSighting &job) {
+    const auto owner = attempt.owner();
+    if (!owner || owner->id != job.id)
+        return false;
+    const bool both_known = attempt.job && attempt.job->id == owner->id && attempt.job->submitted > 0 && job.submitted;
+    return !both_known || attempt.job->submitted == unix_seconds(*job.submitted);
+}
+
 const AttemptView *RunView::find(AttemptNo no) const {
     const auto index = static_cast<std::size_t>(no.value - 1);
     return no.value >= 1 && index < attempts.size() ? &attempts[index] : nullptr;

@@ -4,6 +4,7 @@
 
 #include "base/files.h"
 #include "run/records.h"
+#include "slurm/scheduler.h"
 
 namespace trainctl {
 
@@ -27,7 +28,13 @@ struct AttemptView {
     bool sealed() const { return !claims.empty() && claims.back().is_seal(); }
     // The job that trains or trained as this attempt; nothing when nobody ever claimed it.
     std::optional<Claim> owner() const;
+    // When anything was known of it last, in Unix seconds of whoever wrote that; 0: never.
+    std::int64_t last_known() const;
 };
+
+// Is this the job that claimed the attempt? By id and Slurm's submit time, of jobs that were asked for by the attempt's
+// name: ids come round again, and a requeue is another life of the job. A record without the time is compared by id.
+bool is_owners_job(const AttemptView &attempt, const JobSighting &job);
 
 struct RunView {
     std::optional<Ended> ended;

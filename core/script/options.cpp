@@ -134,11 +134,6 @@ std::string time_text(seconds time) {
     return total < 86400 ? clock : fmt::format("{}-{}", total / 86400, clock);
 }
 
-// Slurm may be a minute early, never late. A limit shorter than twice this is halved, so that something is trained.
-seconds early_signal(seconds save_time, seconds limit) {
-    return std::max(seconds{1}, std::min({save_time + signal_margin, limit / 2, longest_signal_time}));
-}
-
 // A chip's name is a part of a list for Slurm: nothing may end it.
 Result<std::string> gres_of(const Resources &wanted) {
     constexpr std::string_view allowed = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-";
@@ -212,6 +207,11 @@ std::string run_folder(const AttemptPlan &plan) { return join_path(join_path(pla
 
 std::string attempt_folder(const AttemptPlan &plan) {
     return join_path(join_path(run_folder(plan), "attempts"), to_string(plan.no));
+}
+
+seconds early_signal(seconds save_time, seconds limit) {
+    // A limit shorter than twice this is halved, so that something is trained.
+    return std::max(seconds{1}, std::min({save_time + signal_margin, limit / 2, longest_signal_time}));
 }
 
 Result<std::vector<std::string>> sbatch_options(const AttemptPlan &plan) {

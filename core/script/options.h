@@ -4,6 +4,7 @@
 
 #include "script/render.h"
 
+#include <chrono>
 #include <string>
 #include <vector>
 
@@ -16,5 +17,8 @@ std::string attempt_folder(const AttemptPlan &plan);
 // In a fixed order, the user's own (resources.sbatch) last: where one of those lacks its value, sbatch takes the
 // script's path for it and refuses, instead of losing one of ours. Errors: invalid, `where` is the key.
 Result<std::vector<std::string>> sbatch_options(const AttemptPlan &plan);
+
+// How long before the job's limit Slurm is asked for its early signal (--signal): it may come a minute earlier, never later.
+std::chrono::seconds early_signal(std::chrono::seconds save_time, std::chrono::seconds limit);
 
 } // namespace trainctl

@@ -18,7 +18,7 @@ enum class JobPhase {
     pending,    // in the queue
     running,    // has an allocation: running, configuring, suspended, completing, ...
     ended,      // a terminal state, by positive evidence; nothing of it is being cleaned up any more
-    unknown,    // nothing is known: not listed anywhere, or the state is a word that we don't know
+    unknown,    // Slurm lists it, in a state of a word that we don't know
 };
 
 // One job as Slurm told it. Ids come round again: it is our job only if the name is ours too.
@@ -52,7 +52,6 @@ struct SubmitRequest {
 struct PendingUpdate {
     std::vector<std::string> exclude_nodes;
     std::optional<int> nodes;
-    bool start_now = false;
 };
 
 class Scheduler {
@@ -62,9 +61,9 @@ public:
     virtual SubmitAnswer submit(const SubmitRequest &request) = 0;
 
     // Every job of these names that Slurm still knows, pending ones and long-ended ones alike (one squeue and at
-    // most one sacct for all). An error when neither answered: then nothing is known. `complete` is false when
-    // accounting is off or did not answer and so long-ended jobs may be missing.
-    struct Found { std::vector<JobSighting> jobs; bool complete = false; };
+    // most one sacct for all). An error when squeue did not answer: then nothing is known. `accounting` is false where
+    // the cluster has none: then nobody will ever say who cancelled a job.
+    struct Found { std::vector<JobSighting> jobs; bool accounting = false; };
     virtual Result<Found> find(const std::vector<std::string> &names) = 0;
 
     // Cancels; an id that Slurm has forgotten is fine. Callers look again afterwards.

@@ -60,8 +60,6 @@ Result<void> SlurmScheduler::update_pending(JobId id, const PendingUpdate &updat
         arguments.push_back("ExcNodeList=" + join(update.exclude_nodes, ","));
     if (update.nodes)
         arguments.push_back("NumNodes=" + std::to_string(*update.nodes));
-    if (update.start_now)
-        arguments.emplace_back("StartTime=now");
     if (arguments.size() == 2)
         return {};
     if (!update.exclude_nodes.empty())

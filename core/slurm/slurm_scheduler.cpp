@@ -92,9 +92,8 @@ std::vector<JobSighting> merge_sightings(std::vector<JobSighting> squeue, const 
             return job.id == record.id && job.name == record.name;
         });
         if (same == end) {
-            jobs.push_back(record);
-            if (record.phase != JobPhase::ended)
-                jobs.back().phase = JobPhase::unknown;
+            if (record.phase == JobPhase::ended) // a living one that squeue does not list is a record that was never closed
+                jobs.push_back(record);
             continue;
         }
         // A record of an earlier incarnation (requeue changes the submit time) or one that is late says nothing.
@@ -208,7 +207,7 @@ void SlurmScheduler::add_exit_codes(std::vector<JobSighting> &jobs) {
 
 Result<Scheduler::Found> SlurmScheduler::find(const std::vector<std::string> &names) {
     if (names.empty())
-        return Found{{}, true};
+        return Found{};
     auto queued = ask_squeue(names);
     if (!queued)
         return queued.error();
@@ -216,13 +215,12 @@ Result<Scheduler::Found> SlurmScheduler::find(const std::vector<std::string> &na
     const bool all_seen = std::all_of(names.begin(), names.end(), [&](const std::string &name) {
         return std::any_of(queued->begin(), queued->end(), [&](const JobSighting &job) { return job.name == name; });
     });
-    Found found{std::move(*queued), all_seen};
+    Found found{std::move(*queued), false};
     if (!all_seen || std::any_of(found.jobs.begin(), found.jobs.end(), wants_accounting)) {
-        if (const auto records = ask_sacct(names)) {
+        if (const auto records = ask_sacct(names))
             found.jobs = merge_sightings(std::move(found.jobs), *records);
-            found.complete = true;
-        }
     }
+    found.accounting = !accounting_off_ && !tools_.sacct.empty();
     add_exit_codes(found.jobs);
     return found;
 }

@@ -5,6 +5,7 @@
 #include "slurm/parse.h"
 #include "slurm/scheduler.h"
 
+#include <atomic>
 #include <functional>
 #include <map>
 #include <string>
@@ -29,9 +30,8 @@ public:
     explicit SlurmScheduler(SlurmTools tools, CommandRunner runner = run_command);
 
     SubmitAnswer submit(const SubmitRequest &request) override;
-    // An error whenever squeue did not answer: without it, absence proves nothing. `complete`: a name that is not among
-    // the jobs is not known to Slurm at all. What sacct says of a job that squeue does not list is never pending or
-    // running, only ended or unknown: its records of living jobs may be stale for ever.
+    // An error whenever squeue did not answer: without it, absence proves nothing. What sacct says of a job that squeue
+    // does not list counts only where it ended: its records of living jobs may be stale for ever.
     // Exit codes of ended jobs that accounting did not give are read by scontrol, a few at most.
     Result<Found> find(const std::vector<std::string> &names) override;
     Result<void> cancel(const std::vector<JobId> &ids) override;
@@ -57,11 +57,11 @@ private:
 
     SlurmTools tools_;
     CommandRunner runner_;
-    bool accounting_off_ = false; // said once by sacct; saves the call from then on
+    std::atomic<bool> accounting_off_{false}; // said once by sacct, to any thread; saves the call from then on
 };
 
 // What squeue and sacct said, as one list. squeue wins; sacct adds facts to ended jobs of the same id, name and
-// submit time, and jobs that squeue has forgotten. Pure.
+// submit time, and ended jobs that squeue has forgotten. Pure.
 std::vector<JobSighting> merge_sightings(std::vector<JobSighting> squeue, const std::vector<JobSighting> &sacct);
 
 } // namespace trainctl

@@ -221,6 +221,23 @@ TEST_CASE("head: the early signal asks for a save after looking what is complete
     }
 }
 
+TEST_CASE("head: a clock that is minutes ahead takes nothing of the time to save: the early signal says what is left") {
+    auto config = Rig::saving();
+    config.early_signal = 120s;
+    Rig probe{config};
+    config.limit = probe.now + 5s; // by the node's clock
+    Rig rig{config};
+    rig.train();
+    rig.give(EarlySignal{});
+    rig.give(CheckpointPolled{checkpoint(100)});
+    rig.pass(60s);
+    CHECK(rig.count<KillRanks>() == 0); // it is still saving
+    rig.give(CheckpointPolled{checkpoint(104)});
+    rig.all_dead();
+    CHECK(rig.kind() == OutcomeKind::time_limit);
+    CHECK(rig.outcome->checkpoint_step == 104);
+}
+
 TEST_CASE("head: a file system that does not answer delays a save by a second only") {
     Rig rig{Rig::saving()};
     rig.train();

@@ -1,82 +1,8 @@
 // Whole lives of attempts and the reconciler beside them, on real files and the fake Slurm.
-#include "recovery/attempt.h"
-
-#include "recovery/reconcile.h"
-#include "support/faults.h"
-#include "support/temp_dir.h"
-
-#include <doctest/doctest.h>
+#include "unit/recovery/attempt_cluster.h"
 
 using namespace trainctl;
 using namespace std::chrono_literals;
-
-namespace {
-
-constexpr std::uint32_t uid = 1000;
-
-Outcome outcome_of(OutcomeKind kind, std::optional<std::int64_t> checkpoint = {}) {
-    Outcome outcome;
-    outcome.kind = kind;
-    outcome.text = to_string(kind);
-    outcome.exit_code = kind == OutcomeKind::finished ? 0 : 1;
-    outcome.checkpoint_step = checkpoint;
-    return outcome;
-}
-
-// A run on the fake cluster: jobs are started by Slurm, and `head` plays the batch script.
-struct Cluster {
-    TempDir folder;
-    FakeSlurm slurm;
-    PosixFiles files;
-    RunPaths paths = make_run_folders(files, folder.path());
-    Recovery recovery;
-    ProtocolLimits limits;
-    std::string journal;
-
-    Reconciled reconcile_now(bool act = true) {
-        Actor desk{slurm, "desk"};
-        auto result = reconcile(desk.world, paths, {recovery, limits, uid, act, plain_prepare(paths)});
-        REQUIRE(result);
-        return std::move(*result);
-    }
-    JobId job_of(int no) const {
-        for (auto at = slurm.jobs().rbegin(); at != slurm.jobs().rend(); ++at)
-            if (at->second.name == job_name(paths.run, AttemptNo{no}))
-                return at->second.id;
-        return {};
-    }
-    AttemptJob attempt_job(int no) {
-        const auto &job = slurm.job(job_of(no));
-        AttemptJob attempt{paths, {AttemptNo{no}, job.id, job.restarts, "n1"}, recovery, limits, "n1", true, uid, plain_prepare(paths),
-                           [](std::function<void()> what) { what(); },
-                           [this](const std::string &event, const std::string &text) { journal += event + " " + text + "\n"; }};
-        return attempt;
-    }
-    // The batch script of attempt `no`, as far as the end of its job.
-    int head(int no, const Train &train) {
-        Actor actor{slurm, "job " + to_string(job_of(no))};
-        const auto attempt = attempt_job(no);
-        const JobId id = attempt.me.job;
-        const int code = run_attempt(actor.world, attempt, train);
-        if (slurm.job(id).phase == JobPhase::running)
-            slurm.finish(id, code);
-        slurm.advance(10s);
-        return code;
-    }
-    int head(int no, const Outcome &outcome) {
-        return head(no, [&](const TrainHooks &) { return outcome; });
-    }
-    std::optional<Ended> ended() { return *read_record_file<Ended>(files, paths.file("ended.json")); }
-    Verdict verdict(int no) { return read_record_file<Verdict>(files, paths.attempt_file(AttemptNo{no}, "verdict.json"))->value(); }
-    std::string state(int no) { return slurm.job(job_of(no)).state; }
-    void submit() {
-        CHECK(reconcile_now().state == RunState::pending);
-        slurm.advance(5s);
-        REQUIRE(state(1) == "RUNNING");
-    }
-};
-
-} // namespace
 
 TEST_CASE("attempt: a training that finishes ends the run, and its standby goes away") {
     Cluster c;
@@ -209,6 +135,56 @@ TEST_CASE("attempt: the user's scancel of the running job stops the run, by the 
     CHECK(live_jobs(c.slurm, "tc-x-003") == 0);
 }
 
+TEST_CASE("attempt: an administrator's scancel of the running job is no wish to stop, though accounting says so late") {
+    FakeSlurm::Settings settings;
+    settings.uid = 0; // whose cancels they are
+    settings.accounting_lag = 15s;
+    Cluster c{settings};
+    c.submit();
+    c.head(1, [&](const TrainHooks &) {
+        REQUIRE(c.slurm.cancel({c.job_of(1)}));
+        return outcome_of(OutcomeKind::terminated, 10);
+    });
+    CHECK(c.head(2, outcome_of(OutcomeKind::finished)) == 0);
+    CHECK(c.verdict(1).cause == cause::cancelled_by_other);
+    CHECK(c.ended()->kind == EndKind::finished);
+}
+
+TEST_CASE("attempt: a job without a standby that is told to end leaves a successor that waits for its end") {
+    for (const bool stop : {false, true}) {
+        CAPTURE(stop);
+        Cluster c;
+        c.submit();
+        auto attempt = c.attempt_job(1);
+        attempt.standby = false;
+        Actor actor{c.slurm, "job 1"};
+        c.head(actor.world, attempt, [&](const TrainHooks &) {
+            if (stop)
+                REQUIRE(c.files.write(c.paths.wish("stop"), "{}"));
+            return outcome_of(OutcomeKind::terminated, 10);
+        });
+        CHECK(c.job_of(2).value == (stop ? 0 : 2));
+        if (stop)
+            continue;
+        REQUIRE(c.state(2) == "RUNNING"); // afternotok of job 1, which ended badly
+        CHECK(c.head(2, outcome_of(OutcomeKind::finished)) == 0);
+        CHECK(c.ended()->kind == EndKind::finished);
+    }
+}
+
+TEST_CASE("attempt: the claimant writes down Slurm's submit time of its job") {
+    Cluster c;
+    const auto submitted = unix_seconds(c.slurm.now());
+    c.submit();
+    c.slurm.advance(30s);
+    c.head(1, [&](const TrainHooks &) {
+        const auto view = look_at_attempt(c.files, c.paths, AttemptNo{1});
+        CHECK(view->job->submitted == submitted);
+        CHECK(view->job->nodes == "n1");
+        return outcome_of(OutcomeKind::finished);
+    });
+}
+
 TEST_CASE("attempt: a head that was killed leaves no outcome; the standby waits for its lease and goes on") {
     Cluster c;
     c.submit();
@@ -225,6 +201,7 @@ TEST_CASE("attempt: a head that was killed leaves no outcome; the standby waits 
         return outcome_of(OutcomeKind::finished);
     });
     CHECK(c.verdict(1).cause == cause::node_lost);
+    CHECK(c.verdict(1).exclude_nodes == std::vector<std::string>{"n1"}); // the head's
     CHECK(c.ended()->kind == EndKind::finished);
 }
 

@@ -131,6 +131,25 @@ TEST_CASE("judge: the verdict keeps the evidence and the suspects") {
     CHECK(judge(Attempt{}.claimed(), std::nullopt, me).text == "head lost; Slurm has forgotten the job");
 }
 
+TEST_CASE("judge: the node of a head that Slurm lost is left out from now on, the node of one that died is not") {
+    const auto claimed = Attempt{}.claimed();
+    CHECK(judge(claimed, ended("NODE_FAIL"), me).exclude_nodes == std::vector<std::string>{"n1"});
+    CHECK(judge(claimed, ended("FAILED"), me).exclude_nodes.empty());
+    CHECK(judge(Attempt{}, ended("NODE_FAIL"), me).exclude_nodes.empty());
+    CHECK(judge(Attempt{}.claimed().outcome(OutcomeKind::rank_failed), ended("NODE_FAIL"), me).exclude_nodes.empty()); // it had ended before
+}
+
+TEST_CASE("judge: who cancelled a job is worth waiting for where that decides") {
+    const auto claimed = Attempt{}.claimed(), abandoned = [] { auto of = Attempt{}.claimed(); of.view.abandoned = Abandoned{}; return of; }();
+    CHECK(verdict_waits_for_who(claimed, ended("CANCELLED")));
+    CHECK(verdict_waits_for_who(Attempt{}, ended("CANCELLED")));
+    CHECK(!verdict_waits_for_who(claimed, ended("CANCELLED", root)));
+    CHECK(!verdict_waits_for_who(claimed, ended("TIMEOUT")));
+    CHECK(!verdict_waits_for_who(abandoned, ended("CANCELLED")));
+    CHECK(!verdict_waits_for_who(Attempt{}.standby(), ended("CANCELLED"))); // Slurm drops standbys
+    CHECK(!verdict_waits_for_who(Attempt{}.claimed().outcome(OutcomeKind::rank_failed), ended("CANCELLED")));
+}
+
 TEST_CASE("next: ends that are ends, and failures that are not") {
     struct Row { const char *why, *next; };
     for (const auto &[why, next] : {

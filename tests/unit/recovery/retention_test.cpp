@@ -1,6 +1,9 @@
 #include "recovery/retention.h"
 
+#include "recovery/verified_files.h"
+
 #include "base/files.h"
+#include "base/hash.h"
 #include "support/temp_dir.h"
 
 #include <algorithm>
@@ -30,7 +33,9 @@ TEST_CASE("retention: the newest complete ones stay, with what is newer and what
         make_checkpoint(dir, step, step != 60);
     Checkpoint spec;
     spec.keep = 2;
-    auto removed = remove_old_checkpoints(dir.path(), spec, {dir / "step-000010"});
+    HashLimits known;
+    known.verified = std::make_shared<VerifiedFiles>();
+    auto removed = remove_old_checkpoints(dir.path(), spec, {dir / "step-000010"}, known);
     REQUIRE(removed);
     std::sort(removed->begin(), removed->end());
     CHECK(*removed == std::vector<std::string>{dir / "step-000020", dir / "step-000030"});
@@ -42,12 +47,43 @@ TEST_CASE("retention: nothing is removed where nothing is configured, and leftov
     make_checkpoint(dir, 10, true);
     make_checkpoint(dir, 20, true);
     Checkpoint spec;
-    REQUIRE(remove_old_checkpoints(dir.path(), spec, {}));
+    HashLimits known;
+    known.verified = std::make_shared<VerifiedFiles>();
+    REQUIRE(remove_old_checkpoints(dir.path(), spec, {}, known));
     CHECK(names(dir).size() == 2);
     REQUIRE(PosixFiles{}.rename(dir / "step-000010", dir / ".trainctl-removing-step-000010"));
     spec.keep = 1;
-    REQUIRE(remove_old_checkpoints(dir.path(), spec, {}));
+    REQUIRE(remove_old_checkpoints(dir.path(), spec, {}, known));
     CHECK(names(dir) == std::vector<std::string>{"step-000020"});
+}
+
+TEST_CASE("retention: one of right sizes and wrong content does not count, and the last good one stays") {
+    const TempDir dir;
+    PosixFiles files;
+    const auto save = [&](int step, const std::string &content) {
+        const auto folder = dir / fmt::format("step-{:06}", step);
+        REQUIRE(files.make_dir(folder));
+        REQUIRE(files.write(folder + "/state", content));
+        REQUIRE(files.write(folder + "/MANIFEST", sha256_hex("12345") + " 5 state\n"));
+    };
+    save(10, "12345");
+    save(20, "1234x"); // its node died while it was written
+    Checkpoint spec;
+    spec.keep = 1;
+    HashLimits known;
+    known.verified = std::make_shared<VerifiedFiles>();
+    CHECK(remove_old_checkpoints(dir.path(), spec, {}, known)->empty());
+    CHECK(names(dir) == std::vector<std::string>{"step-000010", "step-000020"});
+    HashLimits sizes_only;
+    sizes_only.max_bytes = 0;
+    sizes_only.known = &known;
+    CHECK(newest_complete(dir.path(), spec, sizes_only)->newest->step == 10); // what was found is known
+    save(15, "12345"); // after a resume from step 10
+    CHECK(remove_old_checkpoints(dir.path(), spec, {}, known)->size() == 1);
+    CHECK(names(dir) == std::vector<std::string>{"step-000015", "step-000020"});
+    save(30, "12345");
+    CHECK(remove_old_checkpoints(dir.path(), spec, {}, known)->size() == 2);
+    CHECK(names(dir) == std::vector<std::string>{"step-000030"});
 }
 
 TEST_CASE("retention: single files go with their markers") {
@@ -60,7 +96,9 @@ TEST_CASE("retention: single files go with their markers") {
     Checkpoint spec;
     spec.pattern = "model-{step}.pt";
     spec.marker = ".ok";
+    HashLimits known;
+    known.verified = std::make_shared<VerifiedFiles>();
     spec.keep = 1;
-    REQUIRE(remove_old_checkpoints(dir.path(), spec, {}));
+    REQUIRE(remove_old_checkpoints(dir.path(), spec, {}, known));
     CHECK(names(dir) == std::vector<std::string>{"model-2.pt", "model-2.pt.ok"});
 }

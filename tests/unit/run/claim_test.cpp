@@ -146,6 +146,35 @@ TEST_CASE("claim step: an empty answer is no evidence, a beat that stands still 
     CHECK(step_text(c) == "wait 2000 ms");
 }
 
+TEST_CASE("claim step: an earlier attempt that is not listed and beats on and on is left to it") {
+    Case c;
+    c.run.attempts = {attempt(1, {claim_of(job_one)}), attempt(2)};
+    c.slurm({});
+    c.now = start + c.limits.running_patience - 1ms;
+    c.known.beat_seen[AttemptNo{1}] = {7, c.now - 5s};
+    CHECK(step_text(c) == "wait 2000 ms");
+    c.now += 1ms;
+    CHECK(step_text(c) == "leave: attempt 001 is not listed and still beats");
+    c.known.beat_seen[AttemptNo{1}] = {7, start}; // silent at last
+    CHECK(step_text(c) == "seal 001 slot 1");
+}
+
+TEST_CASE("claim step: a job of the owner's id counts where Slurm's submit time is the owner's, or is not known") {
+    const auto at = [](std::int64_t seconds) { return from_unix_seconds(seconds); };
+    Case c;
+    c.run.attempts = {attempt(1, {claim_of(job_one)}), attempt(2)};
+    auto ended = sighting(job_one, JobPhase::ended, "FAILED");
+    ended.submitted = at(500);
+    c.slurm({ended});
+    CHECK(step_text(c) == "seal 001 slot 1"); // a record without the time
+    c.run.attempts[0].job = JobFile{job_one, 400, "n1"};
+    CHECK(step_text(c) == "wait 2000 ms"); // the id came round again, or a requeue: this says nothing of the owner
+    c.run.attempts[0].job = JobFile{job_one, 500, "n1"};
+    CHECK(step_text(c) == "seal 001 slot 1");
+    c.run.attempts[0].job = JobFile{job_three, 400, "n1"}; // another job's record
+    CHECK(step_text(c) == "seal 001 slot 1");
+}
+
 TEST_CASE("claim step: while Slurm is silent, patience and the lease must both be over") {
     Case c;
     c.run.attempts = {attempt(1, {claim_of(job_one)}), attempt(2)};

@@ -51,7 +51,7 @@ Outcome some_outcome(OutcomeKind kind) {
 
 TEST_CASE("records: every field comes back") {
     RunInfo info{RunId{"gpt-a2b3c"}, "gpt", "me", "big", "0.1.0", "/r/bin/trainctl-agent-ab", "/r/code/cd.tar", "cd", "ef01", true,
-                 {{"PATH", "/bin"}, {"ODD", "a\nb"}}, "gpu", "lab", "high", 1'800'000'000, 15.5, AgentNetwork::srun};
+                 {{"PATH", "/bin"}, {"ODD", "a\nb"}}, 1'800'000'000, 15.5, AgentNetwork::srun};
     round_trip(info);
     round_trip(Intent{"job 12 on n1", 1'800'000'000, "t0k3n", JobId{12}, {"--nodes=2", "--job-name=tc-x-001"}, {"n3"}});
     round_trip(JobFile{JobId{12}, 1'800'000'000, "n[1-2]"});
