@@ -11,6 +11,7 @@ using namespace std::chrono_literals;
 namespace {
 
 constexpr Duration checkpoint_poll = 10s, checkpoint_poll_when_saving = 1s, bye_limit = 3s, hooks_limit = 3s;
+constexpr int most_spins = 1000; // wakes in the past, of one head
 
 } // namespace
 
@@ -56,6 +57,8 @@ Outcome HeadShell::run(const std::optional<CheckpointSeen> &resume_from) {
             const auto wake = machine_->wake_at();
             if (wake && *wake > now())
                 loop_.wait_until(*wake);
+            else if (++spins_ > most_spins)
+                setup_.agents.trade.ledger.claim("the head asks to be woken again and again"), loop_.sleep(1s);
             if (inbox_.empty()) {
                 give(Tick{});
                 const auto poll = machine_->phase() == HeadPhase::saving ? checkpoint_poll_when_saving : checkpoint_poll;

@@ -88,6 +88,7 @@ private:
     Worker beats_, looks_;
     Instant polled_;
     std::uint64_t beat_ = 0;
+    int spins_ = 0;
     bool polling_ = false, first_speaks_ = false;
 };
 
