@@ -183,13 +183,11 @@ private:
         for (const auto &line : std::exchange(early_log_, {}))
             logs_.write(join_path(config_->logs_dir, "agent.log"), line);
         // Attempts before this one are dead by the protocol; a node that came back may still run their ranks.
-        const auto leftovers = marked_processes([&](const Mark &mark) {
+        const auto killed = kill_marked([&](const Mark &mark) {
             return mark.run == config.run && (mark.attempt < config.attempt || (mark.attempt == config.attempt && mark.node == plan_.node));
         });
-        for (const pid_t pid : leftovers)
-            ::kill(pid, SIGKILL);
-        if (!leftovers.empty())
-            log(fmt::format("killed {} processes that were left of this run", leftovers.size()));
+        if (killed > 0)
+            log(fmt::format("killed {} processes that were left of this run", killed));
         preparation_ = std::make_unique<NodePreparation>(
             loop_, logs_, NodePreparation::Setting{plan_.program, plan_.node, [this] { prepared(); }, [this](const std::string &text) { log(text); }}, config);
     }
@@ -248,15 +246,11 @@ private:
 
     // Never started by us, or dead already; an agent before us may have started it, and its ranks take a moment to die.
     void sweep(int generation) {
-        const auto left = current_ > 0 ? std::vector<pid_t>{} : marked_processes([&](const Mark &mark) {
+        const auto before_us = [&](const Mark &mark) {
             return mark.run == config_->run && mark.attempt == config_->attempt && mark.node == plan_.node && mark.generation > 0;
-        });
-        for (const pid_t pid : left)
-            ::kill(pid, SIGKILL);
-        if (!left.empty()) {
-            loop_.after(look_again, [this, generation] { sweep(generation); });
-            return;
-        }
+        };
+        if (current_ == 0 && kill_marked(before_us) > 0)
+            return void(loop_.after(look_again, [this, generation] { sweep(generation); }));
         dead_ = std::max(dead_, generation);
         report();
     }
