@@ -86,7 +86,8 @@ std::optional<Instant> HeadMachine::wake_at() const {
         next = std::min(next, beat_due_);
     if (unlooked_)
         next = std::min(next, *looked_ + look_pause_);
-    for (const auto &at : {now_.term_verdict_at, now_.baseline_by, now_.evidence_by, lease_.end(), stall_at()})
+    const auto lease_end = phase_ == HeadPhase::killing ? std::nullopt : lease_.end(); // over or not: they are being killed
+    for (const auto &at : {now_.term_verdict_at, now_.baseline_by, now_.evidence_by, lease_end, stall_at()})
         if (at)
             next = std::min(next, *at);
     return next;

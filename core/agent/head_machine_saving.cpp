@@ -58,6 +58,7 @@ void HeadMachine::wish_save(Instant now, Actions &out) {
     } else if (phase_ != HeadPhase::training) {
         out.emplace_back(Note{"save_refused", fmt::format("no ranks train now, the attempt is {}", to_string(phase_))});
     } else if (!now_.save_only || !now_.save_text.empty()) {
+        now_.saved_before = now_.save_only;
         now_.save_only = true;
         now_.save_sent = now_.baseline_known = false;
         now_.save_text.clear();
@@ -81,7 +82,7 @@ void HeadMachine::advance_save_only(Instant now, Actions &out) {
     }
     if (!now_.save_over || now < *now_.save_over || all_exited())
         return;
-    now_.save_only = now_.save_sent = false;
+    now_.save_only = now_.save_sent = now_.saved_before = false;
     now_.save_over.reset();
     if (now_.first)
         begin_kill(OutcomeKind::rank_failed, "", now, out);
@@ -89,6 +90,7 @@ void HeadMachine::advance_save_only(Instant now, Actions &out) {
 
 void HeadMachine::begin_save(OutcomeKind kind, Instant now, Actions &out) {
     now_.term_verdict_at.reset();
+    now_.evidence_by.reset(); // a hang that is looked into: the save's own deadline ends it
     enter(HeadPhase::saving, now, now + config_.save_time + baseline_limit);
     now_.kind = kind;
     now_.save_text.clear();

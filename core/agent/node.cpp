@@ -29,7 +29,8 @@ using namespace std::chrono_literals;
 
 constexpr Duration find_head_limit = 5min;        // srun starts us after the head listens; NFS may hide head.json for 60 s
 constexpr Duration progress_pause = 500ms;        // at most two reports a second for progress, by rank 0's node
-constexpr Duration file_system_limit = 20s;       // for looking whether the head is gone, and for scancel
+constexpr Duration cancel_again = 30s;            // the controller may be silent just then, and nobody else would ask
+constexpr int most_cancels = 120;
 constexpr Duration bye_limit = 8s, look_again = 20ms;
 constexpr std::size_t most_reports_remembered = 64;
 constexpr std::size_t last_lines_budget = 128u << 10; // of one report; escaped it may be six times that
@@ -102,43 +103,47 @@ private:
         loop_.after(wait, [this] { tick(); });
     }
 
-    // Its beat tells whether it is gone or we are cut off: looked at when its lease on us ends, and again a lease later.
+    // Its beat tells whether it is gone or we are cut off.
     void look_for_head() {
-        const auto look = [this](const auto &then) {
-            worker_.add([this, then, dir = plan_.attempt_dir, node = plan_.node] {
-                const auto beat = look_at_beat(dir, node);
-                loop_.post([this, then, beat] { then(beat); });
+        switch (silent_head_.next(leave_limit(), now())) {
+        case SilentHead::Next::wait: return;
+        case SilentHead::Next::look:
+            return worker_.add([this, dir = plan_.attempt_dir, node = plan_.node] {
+                PosixFiles files;
+                const auto sign = look_at_head(files, dir, node);
+                loop_.post([this, sign] { silent_head_.seen(sign, now()); });
             });
-        };
-        if (!std::exchange(looked_first_, true)) {
-            silent_since_ = now();
-            look([this](const auto &beat) { beat_ = beat; });
+        case SilentHead::Next::abandon: return std::exchange(abandoned_, true) ? void() : abandon();
+        case SilentHead::Next::leave:
+            log("nothing heard of the head, which may live: leaving");
+            return end(1);
         }
-        const Duration silence = now() - silent_since_;
-        if (silence > leave_limit() && !std::exchange(looked_again_, true))
-            look([this](const auto &beat) { beat && beat_ == beat ? abandon() : leave_cut_off(); });
-        if (silence > leave_limit() + file_system_limit)
-            leave_cut_off();
-    }
-
-    void leave_cut_off() {
-        log("nothing heard of the head, which may live: leaving");
-        end(1);
     }
 
     void abandon() {
-        const auto why = fmt::format("the head is gone: no beat of it for {:.0f} s", std::chrono::duration<double>(now() - silent_since_).count());
+        const auto why = fmt::format("the head is gone: no beat of it for {:.0f} s", std::chrono::duration<double>(now() - *silent_head_.since()).count());
         worker_.add([this, why, dir = plan_.attempt_dir, node = plan_.node] {
-            auto noted = note_abandoned(dir, node, why);
+            PosixFiles files;
+            auto noted = note_abandoned(files, dir, {node, why, unix_seconds(std::chrono::system_clock::now())});
             loop_.post([this, why, noted] {
                 log(why + (noted ? "; the job is cancelled" : "; the job is left: " + noted.error().text()));
-                SpawnSpec cancel{{config_->scancel, config_->job}, own_environment()};
-                if (!config_->slurm_conf.empty())
-                    cancel.environment["SLURM_CONF"] = config_->slurm_conf;
-                if (const auto started = noted ? spawn(cancel) : Result<pid_t>{noted.error()}; !started)
-                    end(1);
+                noted ? cancel_job() : end(1);
             });
         });
+    }
+
+    // Until Slurm ends us with the job.
+    void cancel_job(int tries = 0) {
+        if (ending_ || lease_.held(now()))
+            return;
+        if (tries >= most_cancels)
+            return end(1);
+        SpawnSpec cancel{{config_->scancel, config_->job}, own_environment()};
+        if (!config_->slurm_conf.empty())
+            cancel.environment["SLURM_CONF"] = config_->slurm_conf;
+        if (const auto started = spawn(cancel); !started)
+            return end(1);
+        loop_.after(cancel_again, [this, tries] { cancel_job(tries + 1); });
     }
 
     Duration leave_limit() const { return std::chrono::milliseconds{config_ ? config_->leave_ms : 0}; }
@@ -149,7 +154,7 @@ private:
             if (sequence != order.answers || order.lease_ms <= 0)
                 continue;
             lease_.renew(sent, std::chrono::milliseconds{order.lease_ms});
-            looked_first_ = looked_again_ = false;
+            silent_head_.heard();
             // As the head gave it: the guard sees for itself whether the job was suspended.
             granted_until_ = std::max(granted_until_, sent + std::chrono::milliseconds{order.lease_ms});
             if (generation_)
@@ -182,13 +187,11 @@ private:
         for (const auto &line : std::exchange(early_log_, {}))
             logs_.write(join_path(config_->logs_dir, "agent.log"), line);
         // Attempts before this one are dead by the protocol; a node that came back may still run their ranks.
-        const auto leftovers = marked_processes([&](const Mark &mark) {
+        const auto killed = kill_marked([&](const Mark &mark) {
             return mark.run == config.run && (mark.attempt < config.attempt || (mark.attempt == config.attempt && mark.node == plan_.node));
         });
-        for (const pid_t pid : leftovers)
-            ::kill(pid, SIGKILL);
-        if (!leftovers.empty())
-            log(fmt::format("killed {} processes that were left of this run", leftovers.size()));
+        if (killed > 0)
+            log(fmt::format("killed {} processes that were left of this run", killed));
         remove_progress_folders(config.run, plan_.node, own_environment());
         preparation_ = std::make_unique<NodePreparation>(
             loop_, logs_, NodePreparation::Setting{plan_.program, plan_.node, [this] { prepared(); }, [this](const std::string &text) { log(text); }}, config);
@@ -243,7 +246,17 @@ private:
         killed_ = generation;
         if (generation_ && generation_->number() <= generation && !generation_->all_dead())
             return generation_->kill();
-        dead_ = std::max(dead_, generation); // never started here, or dead already
+        sweep(generation);
+    }
+
+    // Never started by us, or dead already; an agent before us may have started it, and its ranks take a moment to die.
+    void sweep(int generation) {
+        const auto before_us = [&](const Mark &mark) {
+            return mark.run == config_->run && mark.attempt == config_->attempt && mark.node == plan_.node && mark.generation > 0;
+        };
+        if (current_ == 0 && kill_marked(before_us) > 0)
+            return void(loop_.after(look_again, [this, generation] { sweep(generation); }));
+        dead_ = std::max(dead_, generation);
         report();
     }
 
@@ -346,7 +359,7 @@ private:
     Loop loop_;
     LogWriter logs_;
     const Log log_{plan_.node, [this](const std::string &line) { keep_line(line); }};
-    Instant started_, silent_since_, last_report_, ending_since_, granted_until_;
+    Instant started_, last_report_, ending_since_, granted_until_;
     JumpWatch jumps_;
     Lease lease_;
     Worker worker_;
@@ -362,10 +375,10 @@ private:
     std::string evidence_text_;
     Loop::Timer timer_ = 0;
     std::uint64_t sequence_ = 0;
-    std::optional<std::uint64_t> beat_; // when the head fell silent
+    SilentHead silent_head_;
     int current_ = 0, killed_ = 0, dead_ = 0, saved_ = 0, evidence_asked_ = 0, evidence_done_ = 0, reported_dead_ = 0, port_ = 0, exit_code_ = 0;
     std::size_t seen_exits_ = 0, reported_exits_ = 0;
-    bool term_ = false, ending_ = false, lease_kill_ = false, looked_first_ = false, looked_again_ = false;
+    bool term_ = false, ending_ = false, lease_kill_ = false, abandoned_ = false;
 };
 
 } // namespace

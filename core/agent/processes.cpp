@@ -4,6 +4,7 @@
 #include "base/text.h"
 
 #include <charconv>
+#include <csignal>
 #include <dirent.h>
 #include <fcntl.h>
 #include <memory>
@@ -106,6 +107,13 @@ std::vector<pid_t> marked_processes(const std::function<bool(const Mark &)> &wan
         }
     }
     return out;
+}
+
+std::size_t kill_marked(const std::function<bool(const Mark &)> &wanted) {
+    const auto found = marked_processes(wanted);
+    for (const pid_t pid : found)
+        ::kill(pid, SIGKILL);
+    return found.size();
 }
 
 } // namespace trainctl

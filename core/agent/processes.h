@@ -32,5 +32,7 @@ std::vector<pid_t> descendants_of(pid_t root, const std::vector<ProcessSeen> &al
 
 // Processes of our user, but not ourselves, with a mark that `wanted` says yes to.
 std::vector<pid_t> marked_processes(const std::function<bool(const Mark &)> &wanted);
+// SIGKILL for them; how many there were.
+std::size_t kill_marked(const std::function<bool(const Mark &)> &wanted);
 
 } // namespace trainctl

@@ -1,5 +1,7 @@
 #include "simulator/disk.h"
 
+#include "base/text.h"
+
 namespace trainctl::sim {
 
 using namespace std::chrono_literals;
@@ -28,14 +30,46 @@ std::vector<std::string> Disk::listing(Host &host, const std::string &folder) {
         return names;
     when = loop_.now();
     names.clear();
-    for (const auto &[path, content] : files)
-        if (parent_path(path) == folder)
-            names.push_back(base_name(path));
-    for (const auto &path : folders)
-        if (parent_path(path) == folder)
-            names.push_back(base_name(path));
+    names = names_in(folder);
+    return names;
+}
+
+std::vector<std::string> Disk::names_in(const std::string &folder) const {
+    std::vector<std::string> names;
+    const std::string prefix = folder + "/";
+    const auto add = [&](const std::string &path) {
+        if (path.find('/', prefix.size()) == std::string::npos)
+            names.push_back(path.substr(prefix.size()));
+    };
+    for (auto at = files.lower_bound(prefix); at != files.end() && starts_with(at->first, prefix); ++at)
+        add(at->first);
+    for (auto at = folders.lower_bound(prefix); at != folders.end() && starts_with(*at, prefix); ++at)
+        add(*at);
     std::sort(names.begin(), names.end());
     return names;
+}
+
+void Disk::remove_tree(const std::string &folder) {
+    const auto clear = [prefix = folder + "/"](auto &all, const auto &path_of) {
+        auto end = all.lower_bound(prefix);
+        while (end != all.end() && starts_with(path_of(*end), prefix))
+            ++end;
+        all.erase(all.lower_bound(prefix), end);
+    };
+    clear(files, [](const auto &file) { return file.first; });
+    clear(folders, [](const auto &path) { return path; });
+    folders.erase(folder);
+}
+
+void Disk::rename_tree(const std::string &from, const std::string &to) {
+    remove_tree(to);
+    const std::string prefix = from + "/";
+    std::vector<std::pair<std::string, std::string>> moved;
+    for (auto at = files.lower_bound(prefix); at != files.end() && starts_with(at->first, prefix); ++at)
+        moved.emplace_back(to + "/" + at->first.substr(prefix.size()), at->second);
+    remove_tree(from);
+    folders.insert(to);
+    files.insert(moved.begin(), moved.end());
 }
 
 // An effect starts: the actor may die before it, and a cut-off host waits like a hard mount does.

@@ -13,6 +13,7 @@ namespace trainctl::sim {
 struct Host {
     std::string name;
     Instant cut_until{};   // its file system and network hang until then
+    Instant net_until{};   // its network alone: what runs there goes on writing
     bool dead = false;
     std::map<std::string, Instant> absent;  // names learned to be absent, and when
     std::map<std::string, std::pair<Instant, std::vector<std::string>>> listings;
@@ -28,6 +29,10 @@ public:
     void changed(Host &host, const std::string &folder);
     bool seems_absent(Host &host, const std::string &path);
     std::vector<std::string> listing(Host &host, const std::string &folder);
+    std::vector<std::string> names_in(const std::string &folder) const; // the truth
+    void remove_tree(const std::string &folder);
+    void rename_tree(const std::string &from, const std::string &to);
+    Duration staleness() const { return staleness_; }
 
 private:
     Loop &loop_;

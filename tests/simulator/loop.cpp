@@ -3,6 +3,7 @@
 #include "base/invariant.h"
 
 #include <exception>
+#include <utility>
 #include <ucontext.h>
 
 #if defined(__SANITIZE_ADDRESS__)
@@ -32,7 +33,7 @@ private:
 };
 
 Stacks &stacks() {
-    static Stacks all; // one thread only
+    static thread_local Stacks all; // a schedule is run by one thread
     return all;
 }
 
@@ -43,7 +44,8 @@ struct Loop::Actor {
     std::function<void()> body;
     std::unique_ptr<char[]> stack;
     ucontext_t context{}, back{};
-    bool started = false, done = false, dying = false;
+    bool started = false, done = false, dying = false, waiting = false;
+    std::uint64_t ticket = 0;
     int dies_after = -1; // effects
     Loop *loop = nullptr;
     // What AddressSanitizer has to know when stacks change.
@@ -79,7 +81,9 @@ struct Loop::Actor {
 
 Loop::Loop(std::uint64_t seed) : now_(std::chrono::hours{1}), random_(seed) {}
 
-Loop::~Loop() {
+Loop::~Loop() { kill_all(); }
+
+void Loop::kill_all() {
     for (ActorId id = 0; id < actors_.size(); ++id)
         kill(id);
 }
@@ -90,20 +94,22 @@ Loop::ActorId Loop::spawn(std::string name, std::function<void()> body) {
     actor->body = std::move(body);
     actor->loop = this;
     actors_.push_back(std::move(actor));
-    queue_.push({now_, sequence_++, actors_.size() - 1, nullptr});
+    resume_at(now_, actors_.size() - 1);
     return actors_.size() - 1;
 }
 
-void Loop::at(Instant when, std::function<void()> what) { queue_.push({when, sequence_++, npos, std::move(what)}); }
+void Loop::at(Instant when, std::function<void()> what) { queue_.push({when, sequence_++, npos, 0, std::move(what)}); }
+
+void Loop::resume_at(Instant when, ActorId id) { queue_.push({when, sequence_++, id, ++actors_[id]->ticket, nullptr}); }
 
 void Loop::run_until(Instant end) {
     while (!queue_.empty() && queue_.top().when <= end) {
-        Entry entry = queue_.top();
+        Entry entry = std::move(const_cast<Entry &>(queue_.top())); // NOLINT: popped at once, and its order is not what moves
         queue_.pop();
         now_ = entry.when;
         if (entry.actor == npos)
             entry.what();
-        else
+        else if (actors_[entry.actor]->ticket == entry.ticket)
             resume(entry.actor);
     }
     now_ = std::max(now_, end);
@@ -126,6 +132,7 @@ void Loop::resume(ActorId id) {
     }
     const ActorId before = current_;
     current_ = id;
+    actor.waiting = false;
 #if defined(__SANITIZE_ADDRESS__)
     void *own_fake = nullptr;
     __sanitizer_start_switch_fiber(&own_fake, actor.stack.get(), stack_size);
@@ -154,8 +161,22 @@ void Loop::sleep(Duration duration) {
     INVARIANT(current_ != npos);
     if (actors_[current_]->dying) // destructors that run while it dies must not wait
         return;
-    queue_.push({now_ + duration, sequence_++, current_, nullptr});
+    resume_at(now_ + duration, current_);
     yield();
+}
+
+void Loop::wait_until(Instant when) {
+    INVARIANT(current_ != npos);
+    if (actors_[current_]->dying)
+        return;
+    resume_at(std::max(when, now_), current_);
+    actors_[current_]->waiting = true;
+    yield();
+}
+
+void Loop::wake(ActorId id) {
+    if (std::exchange(actors_[id]->waiting, false))
+        resume_at(now_, id);
 }
 
 void Loop::kill(ActorId id) {

@@ -31,8 +31,12 @@ public:
 
     // In an actor: gives way for that long.
     void sleep(Duration duration);
+    // ... until then, or until somebody wakes it.
+    void wait_until(Instant when);
+    void wake(ActorId id);
     // The actor dies at once (its own death unwinds from here).
     void kill(ActorId id);
+    void kill_all();
     // Counts an effect of the running actor and lets it die there if that was planned.
     void effect();
     void plan_death(ActorId id, int effects_from_now);
@@ -52,6 +56,7 @@ private:
         Instant when;
         std::uint64_t sequence;
         ActorId actor;                 // or npos
+        std::uint64_t ticket;          // of the actor's wait: one that was woken before is not resumed again
         std::function<void()> what;
         bool operator>(const Entry &other) const {
             return when != other.when ? when > other.when : sequence > other.sequence;
@@ -61,6 +66,7 @@ private:
 
     void resume(ActorId id);
     void yield();
+    void resume_at(Instant when, ActorId id);
 
     Instant now_;
     std::uint64_t sequence_ = 0;

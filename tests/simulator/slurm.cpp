@@ -2,6 +2,8 @@
 
 #include "base/text.h"
 
+#include <algorithm>
+
 namespace trainctl::sim {
 
 using namespace std::chrono_literals;
@@ -64,13 +66,11 @@ void Slurm::start(JobId id) {
         if (first != nullptr && first->end_state == "COMPLETED")
             return end(*job, "CANCELLED");
     }
-    std::vector<Host *> good;
-    for (Host *host : hosts_)
-        if (!host->dead && loop_.now() >= host->cut_until)
-            good.push_back(host);
-    if (good.empty() || loop_.now() < silent_until)
+    auto nodes = allocate();
+    if (nodes.empty() || loop_.now() < silent_until)
         return schedule(id);
-    job->host = good[static_cast<std::size_t>(loop_.between(Duration{0}, Duration{static_cast<long>(good.size()) - 1}).count())];
+    job->nodes = std::move(nodes);
+    job->host = job->nodes.front();
     job->phase = JobPhase::running;
     job->state = "RUNNING";
     job->started = loop_.now();
@@ -78,9 +78,39 @@ void Slurm::start(JobId id) {
     start_head(*job);
 }
 
+// Nodes that are up and no other job has, in any order; none where there are too few.
+std::vector<Host *> Slurm::allocate() {
+    std::vector<Host *> good;
+    for (Host *host : hosts_) {
+        const bool used = std::any_of(jobs.begin(), jobs.end(), [host](const auto &entry) {
+            const auto &nodes = entry.second.nodes;
+            return entry.second.phase == JobPhase::running && std::find(nodes.begin(), nodes.end(), host) != nodes.end();
+        });
+        if (usable(*host) && !used)
+            good.push_back(host);
+    }
+    const auto count = static_cast<std::size_t>(nodes_per_job);
+    if (good.size() < count)
+        return {};
+    std::shuffle(good.begin(), good.end(), loop_.random());
+    good.resize(count);
+    return good;
+}
+
+// Of nodes that can't be reached when they can, if at all.
+void Slurm::kill_processes(const Job &job) {
+    for (Host *host : job.nodes) {
+        if (usable(*host))
+            loop_.at(loop_.now() + loop_.between(1ms, 2s), [this, job, host] { on_kill(job, *host); });
+        else if (loop_.chance(0.8))
+            loop_.at(std::max(loop_.now(), host->cut_until) + loop_.between(1s, 30s), [this, job, host] { on_kill(job, *host); });
+    }
+}
+
 void Slurm::end(Job &job, const std::string &state) {
     if (job.phase == JobPhase::ended)
         return;
+    kill_processes(job);
     job.phase = JobPhase::ended;
     job.state = job.end_state = state;
     job.ended = loop_.now();
@@ -97,13 +127,14 @@ void Slurm::terminate(Job &job, const std::string &end_state) {
     job.term_sent = true;
     job.state = "COMPLETING";
     job.end_state = end_state;
+    on_term(job);
     const JobId id = job.id;
     const int restarts = job.restarts;
     loop_.at(loop_.now() + kill_wait, [this, id, restarts] {
         Job *now = find(id);
         if (now == nullptr || now->phase != JobPhase::running || now->restarts != restarts)
             return;
-        if (now->head && !now->host->dead && loop_.now() >= now->host->cut_until)
+        if (now->head && usable(*now->host))
             loop_.kill(*now->head);
         end(*now, now->end_state);
     });
@@ -115,28 +146,33 @@ void Slurm::fail_node(Host &host, bool cut_off, Duration cut) {
     else if (!cut_off)
         host.dead = true;
     for (auto &[number, job] : jobs) {
-        if (job.phase != JobPhase::running || job.host != &host)
+        if (job.phase != JobPhase::running || std::find(job.nodes.begin(), job.nodes.end(), &host) == job.nodes.end())
             continue;
-        if (!cut_off && job.head)
+        if (!cut_off && job.head && job.host == &host)
             loop_.kill(*job.head);
-        const JobId id = job.id;
-        const int restarts = job.restarts;
         // Slurm notices late, and not at all when a cut heals before that.
         if (!cut_off || cut == 0s || cut > slurmd_timeout)
-            loop_.at(loop_.now() + slurmd_timeout, [this, id, restarts] {
-                Job *now = find(id);
-                if (now != nullptr && now->phase == JobPhase::running && now->restarts == restarts)
-                    end(*now, "NODE_FAIL"); // its head may go on on the cut-off node
-            });
+            loop_.at(loop_.now() + slurmd_timeout, [this, id = job.id, restarts = job.restarts, &host] { notice_lost_node(id, restarts, host); });
     }
+}
+
+void Slurm::notice_lost_node(JobId id, int restarts, Host &host) {
+    Job *job = find(id);
+    if (job == nullptr || job->phase != JobPhase::running || job->restarts != restarts)
+        return;
+    if (!no_kill || job->nodes.size() == 1 || (job->host == &host && !keeps_headless))
+        return end(*job, "NODE_FAIL"); // its processes may go on on the cut-off node
+    job->nodes.erase(std::remove(job->nodes.begin(), job->nodes.end(), &host), job->nodes.end());
 }
 
 void Slurm::requeue(Job &job) {
     if (job.phase == JobPhase::pending)
         return;
     // On a node that Slurm can reach the old batch script dies; on a cut-off one it goes on.
-    if (job.head && !job.host->dead && loop_.now() >= job.host->cut_until)
+    if (job.head && usable(*job.host))
         loop_.kill(*job.head);
+    kill_processes(job);
+    job.nodes.clear();
     job.phase = JobPhase::pending;
     job.state = "PENDING";
     job.reason = "BeginTime";
@@ -190,6 +226,8 @@ Result<Scheduler::Found> HostScheduler::find(const std::vector<std::string> &nam
         seen.state = job.state;
         seen.reason = job.reason;
         seen.restarts = job.restarts;
+        if (slurm_.says_who)
+            seen.cancelled_by = job.cancelled_by;
         if (job.host != nullptr) {
             seen.nodes = job.host->name;
             seen.started = WallTime{job.started.time_since_epoch()};
@@ -206,8 +244,11 @@ Result<void> HostScheduler::cancel(const std::vector<JobId> &ids) {
     if (silent())
         return Error{ErrorKind::unreachable, "Unable to contact slurm controller", "scancel", ""};
     for (const JobId id : ids)
-        if (Job *job = slurm_.find(id))
+        if (Job *job = slurm_.find(id)) {
+            if (job->phase != JobPhase::ended && !job->term_sent)
+                job->cancelled_by = own_uid;
             slurm_.terminate(*job, "CANCELLED");
+        }
     loop_.effect();
     return {};
 }

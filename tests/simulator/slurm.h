@@ -10,25 +10,36 @@
 
 namespace trainctl::sim {
 
+inline constexpr std::uint32_t own_uid = 1000;
+
 struct Job {
     JobId id;
     std::string name, state = "PENDING", reason;
     JobPhase phase = JobPhase::pending;
     std::optional<JobId> after;  // afternotok, kill-on-invalid-dep
     int restarts = 0;
-    Host *host = nullptr;
+    Host *host = nullptr;        // of the batch script
+    std::vector<Host *> nodes;   // of its allocation
     std::optional<Loop::ActorId> head;
+    std::optional<std::uint32_t> cancelled_by;
     bool term_sent = false;      // scancel, time limit or preemption is on its way
     std::string end_state;       // what the job will show when it is gone
     Instant submitted{}, started{}, ended{};
+    std::optional<Instant> limit;
 };
 
 class Slurm {
 public:
     Slurm(Loop &loop, std::vector<Host *> hosts) : loop_(loop), hosts_(std::move(hosts)) {}
 
-    // Runs the batch script of a job: set by the scenario.
+    // Set by the scenario: the batch script of a job; SIGTERM for a job's processes; SIGKILL for those on one node.
     std::function<void(Job &)> start_head;
+    std::function<void(const Job &)> on_term;
+    std::function<void(const Job &, Host &)> on_kill;
+    int nodes_per_job = 1;
+    bool says_who = true;                  // cancelled a job, as accounting does
+    bool no_kill = true;                   // --no-kill is honoured: a job outlives its nodes
+    bool keeps_headless = true;            // ... and that of its batch script too
     Instant silent_until{};                // the controller answers nobody
     double lost_answers = 0.0;             // probability that sbatch's answer is lost
     int max_jobs = 1000;                   // MaxSubmitJobs
@@ -41,6 +52,7 @@ public:
     // Dead; or cut off from everything for a while; or (cut_off for no time) only its slurmd is gone.
     void fail_node(Host &host, bool cut_off, Duration cut);
     void requeue(Job &job);
+    bool usable(const Host &host) const { return !host.dead && loop_.now() >= host.cut_until; }
     Job *find(JobId id);
     std::vector<Job *> live(const std::string &prefix);
     std::map<std::uint64_t, Job> jobs;
@@ -48,6 +60,9 @@ public:
 private:
     void schedule(JobId id);
     void start(JobId id);
+    std::vector<Host *> allocate();
+    void kill_processes(const Job &job);
+    void notice_lost_node(JobId id, int restarts, Host &host);
 
     Loop &loop_;
     std::vector<Host *> hosts_;

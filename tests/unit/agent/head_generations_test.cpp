@@ -324,6 +324,13 @@ TEST_CASE("generations: checkpoint-now saves, and training goes on") {
         rig.pass(15s);
         CHECK(rig.machine.phase() == HeadPhase::killing);
     }
+    SUBCASE("ranks that end with a save have not finished, though another was asked for since") {
+        rig.give(SaveWish{});
+        for (int rank = 0; rank < 4; ++rank)
+            rig.exit(rank, 0);
+        rig.all_dead();
+        CHECK(rig.machine.phase() == HeadPhase::choosing);
+    }
     SUBCASE("another wish in the same generation asks again") {
         rig.pass(1s);
         rig.give(SaveWish{});
@@ -358,6 +365,22 @@ TEST_CASE("generations: checkpoint-now saves, and training goes on") {
     mute.give(SaveWish{});
     CHECK(mute.count<SendSave>() == 0);
     CHECK(mute.count<Note>() == 1);
+}
+
+TEST_CASE("generations: ranks that broke after a save have not finished, whatever step they showed") {
+    auto config = in_place();
+    config.save_signal = "USR1";
+    config.total_steps = 110;
+    Rig rig{config};
+    rig.train();
+    rig.give(SaveWish{});
+    rig.give(CheckpointPolled{checkpoint(100)});
+    rig.give(ProgressSeen{110, {}, {}});
+    for (int rank = 0; rank < 4; ++rank)
+        rig.exit(rank, 0, 11);
+    rig.all_dead();
+    CHECK(!rig.outcome);
+    CHECK(rig.machine.phase() == HeadPhase::choosing);
 }
 
 TEST_CASE("generations: near the time limit nothing is started any more") {

@@ -334,6 +334,16 @@ TEST_CASE("head: no beat for a lease, or another attempt, kills the ranks") {
     CHECK(other.kind() == OutcomeKind::lease_lost);
 }
 
+TEST_CASE("head: a lease that is over wakes nobody again and again while the ranks are being killed") {
+    Rig rig;
+    rig.train();
+    rig.beats_work = false;
+    rig.pass(31s);
+    REQUIRE(rig.machine.phase() == HeadPhase::killing);
+    rig.give(Tick{});
+    CHECK(*rig.machine.wake_at() > rig.now);
+}
+
 TEST_CASE("head: a beat is written every heartbeat, one at a time") {
     Rig rig;
     rig.train();

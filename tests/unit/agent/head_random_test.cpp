@@ -86,6 +86,9 @@ TEST_CASE("generations: whatever comes in whatever order, it ends, and no ranks 
                             give(NodeHeard{name});
                         }
                     give(Tick{});
+                    // Whoever asks to be woken at once after it was woken never sleeps.
+                    if (const auto wake = rig.machine.wake_at())
+                        CHECK(*wake > rig.now);
                 }
                 break;
             }
