@@ -5,6 +5,7 @@
 #include "base/files.h"
 #include "base/text.h"
 #include "cluster/profile.h"
+#include "experiment/values.h"
 #include "sandbox/sandbox.h"
 #include "sandbox/site.h"
 
@@ -20,7 +21,7 @@ namespace {
 struct Options {
     std::string name = "sandbox", state;
     std::optional<int> nodes, gpus_per_node, slurmd_timeout_s, max_submit_jobs, preempt_grace_s;
-    std::optional<std::string> chip, scheduler, prolog, site;
+    std::optional<std::string> disk, chip, scheduler, prolog, site;
     bool accounting = false, json = false;
 
     std::string folder() const { return sandbox_state(state, name); }
@@ -41,6 +42,8 @@ void choose(const Options &options, SandboxSpec &spec) {
     spec.site = options.site.value_or(spec.site);
     spec.accounting = spec.accounting || options.accounting;
     spec.max_submit_jobs = options.max_submit_jobs.value_or(spec.max_submit_jobs);
+    if (options.disk)
+        spec.disk_mib = static_cast<int>(parse_size_mib(*options.disk).value_or(-1));
     spec.preempt_grace_s = options.preempt_grace_s.value_or(spec.preempt_grace_s);
     spec.nodes = options.nodes.value_or(spec.nodes);
     spec.gpus_per_node = options.gpus_per_node.value_or(spec.gpus_per_node);
@@ -202,6 +205,8 @@ void add_sandbox(CLI::App &app, Invocation &invocation) {
                         "Jobs that may be pending or running at a time; needs --accounting (default: no limit)")->type_name("N");
     command->add_option("--preempt-grace", options->preempt_grace_s,
                         "Seconds that a preempted job has between SIGTERM and SIGKILL (default: 10)")->type_name("SECONDS");
+    command->add_option("--disk", options->disk,
+                        "A file system of its own for the run root, such as 512M, in memory: for the drill disk-full; root only")->type_name("SIZE");
     command->footer("Partitions: gpu (default), short (2 minutes at most), down (accepts jobs, never starts them), "
                     "preemptible and urgent (jobs in urgent end those in preemptible).\n"
                     "Jobs get SIGKILL 5 s after SIGTERM (on a strict site: 30 s).\n"

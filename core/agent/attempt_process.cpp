@@ -222,6 +222,18 @@ private:
         });
     }
 
+    // control/drill.json; removed before it is carried out: once at most.
+    std::optional<DrillWish> take_drill() {
+        const auto path = paths_.wish("drill.json");
+        const auto text = files_.read(path);
+        if (!text || !*text || !files_.remove(path))
+            return std::nullopt;
+        auto wish = drill_wish_from(**text, path);
+        if (!wish)
+            add(no_, "drill_refused", Json{{"text", wish.error().text()}});
+        return wish ? std::optional{std::move(*wish)} : std::nullopt;
+    }
+
     HeadHooks head_hooks(const TrainHooks &hooks, const std::string &dir, const std::optional<CheckpointSeen> &resumed) {
         const auto lost = std::make_shared<std::atomic<bool>>(false);
         HeadHooks out;
@@ -237,10 +249,11 @@ private:
             return {};
         };
         out.superseded = [lost] { return lost->load(); };
-        out.wishes = [hooks] {
+        out.wishes = [this, hooks] {
             Wishes wishes;
             wishes.end = hooks.end_wish();
             wishes.checkpoint_now = wishes.end == EndWish::none && hooks.take_save_wish();
+            wishes.drill = take_drill();
             return wishes;
         };
         // These are called from one thread.

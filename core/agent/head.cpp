@@ -1,5 +1,6 @@
 #include "agent/head.h"
 
+#include "agent/drill.h"
 #include "agent/head_children.h"
 #include "agent/head_machine.h"
 #include "agent/head_nodes.h"
@@ -39,7 +40,9 @@ public:
                    [this](const std::string &node, const Report &report) { take(node, report); }, [this](const std::string &text) { log(text); }}),
           children_(*loop_, logs_, plan_, {[this](const std::string &text) { log(text); }, [this](const std::string &text) { step_ended(text); },
                                            [this](int generation, const std::string &text) { ranks_failed(generation, text); },
-                                           [this](const MakeLink &make) { server_.admit(make); }}) {}
+                                           [this](const MakeLink &make) { server_.admit(make); }}),
+          drills_({[this](const std::string &event, Json data) { note(event, std::move(data)); }, [this](const auto &orders) { nodes_.ask_drills(orders), push(); },
+                   [this](auto then) { cut_newest(std::move(then)); }}) {}
 
     Outcome run() {
         if (const auto specs = start_specs(plan_, resume_from_, {1, plan_.nodes, "", 0}); !specs)
@@ -233,10 +236,7 @@ private:
 
     void act(const GenerationEnded &action) {
         log(fmt::format("generation {} ended after {:.1f} s: {}", action.generation, action.trained_s, action.text));
-        Json data{{"generation", action.generation}, {"kind", to_string(action.kind)}, {"text", action.text}, {"trained_s", action.trained_s}};
-        if (action.first)
-            data["first"] = to_json(*action.first);
-        note("generation_ended", std::move(data));
+        note("generation_ended", to_json(action));
     }
 
     void act(const Finish &action) {
@@ -265,27 +265,14 @@ private:
     }
 
     ProgressFile progress_file() {
-        ProgressFile file;
+        ProgressFile file = progress_of(machine_, plan_.experiment);
         file.beat = ++beat_;
         file.written = unix_seconds(wall());
-        file.generation = machine_.generation();
-        file.phase = to_string(machine_.phase());
-        file.step = machine_.progress().step;
-        file.loss = machine_.progress().loss;
-        file.rate = machine_.progress().rate;
-        file.total_steps = plan_.experiment.progress.total_steps;
-        if (const auto &newest = machine_.checkpoint()) {
-            file.checkpoint = newest->path;
-            file.checkpoint_step = newest->step;
-        }
         if (resume_from_) {
             file.resumed_from = resume_from_->path;
             file.resumed_step = resume_from_->step;
         }
         file.training_since = training_since_;
-        file.nodes = static_cast<int>(machine_.members().size());
-        file.ranks = machine_.generation() > 0 ? file.nodes * config_.ranks_per_node : 0;
-        file.last_failure = machine_.last_failure();
         file.dropped_lines = nodes_.dropped_lines() + static_cast<std::int64_t>(logs_.dropped_lines());
         file.agents_by_srun = static_cast<int>(server_.connections_by_srun());
         return file;
@@ -319,6 +306,16 @@ private:
         else if (wishes.checkpoint_now)
             give(SaveWish{});
         give(WishesSeen{});
+        if (wishes.drill)
+            drills_.take(*wishes.drill, plan_.attempt.value, machine_.phase() == HeadPhase::training ? machine_.generation() : 0);
+    }
+
+    void cut_newest(std::function<void(const Result<std::string> &)> then) {
+        checkpoints_.add([hooks = hooks_, weak = std::weak_ptr{loop_}, then = std::move(then)] {
+            const auto cut = cut_checkpoint(hooks->newest_checkpoint());
+            if (const auto loop = weak.lock())
+                loop->post([then, cut] { then(cut); });
+        });
     }
 
     void step_ended(const std::string &text) {
@@ -341,6 +338,7 @@ private:
             leave.bye = true;
             return server_.send(node, leave);
         }
+        drills_.done(heard.drills);
         for (const auto &exit : heard.exits)
             note("rank_exited", to_json(exit));
         for (const auto &input : heard.inputs)
@@ -388,6 +386,7 @@ private:
     HeadServer server_;
     HeadChildren children_;
     HeadNodes nodes_;
+    HeadDrills drills_;
     std::optional<Outcome> outcome_;
     std::optional<Instant> broke_; // when the newest failure was seen
     Loop::Timer timer_ = 0, leave_timer_ = 0;

@@ -8,6 +8,7 @@
 #include "base/process.h"
 #include "experiment/experiment.h"
 #include "recovery/checkpoint.h"
+#include "run/drill.h"
 #include "run/records.h"
 
 #include <functional>
@@ -43,6 +44,7 @@ struct HeadPlan {
 struct Wishes {
     EndWish end = EndWish::none;
     bool checkpoint_now = false;
+    std::optional<DrillWish> drill; // taken once
 };
 
 // What the head needs of the run's protocol. All but `superseded` may block on a hanging file system: they are

@@ -313,6 +313,10 @@ void HeadMachine::take_term(Instant now, Actions &out) {
 void HeadMachine::take_progress(const ProgressSeen &in, Instant now, Actions &out) {
     const bool moved = in.step && in.step != progress_.step;
     const bool news = in.step || !in.activity.empty() || in.loss != progress_.loss || in.rate != progress_.rate;
+    if (in.step && !now_.stepped)
+        out.emplace_back(Note{"first_step", fmt::format("generation {}: step {}", generation_, *in.step), {{"generation", generation_}, {"step", *in.step}}});
+    if (in.step && (moved || !now_.stepped))
+        now_.stepped = now;
     if (in.step)
         progress_.step = in.step;
     if (in.loss)

@@ -36,6 +36,7 @@ private:
         std::map<int, RankExit> exits;  // by rank
         std::optional<RankExit> first;  // the failure that came first by its own time
         bool exit_93 = false;
+        std::optional<Instant> stepped; // when its newest step was heard of
         OutcomeKind kind = OutcomeKind::rank_failed; // why it ends
         std::string text;
         std::optional<Instant> term_verdict_at; // a rank died of SIGTERM: does the whole job end?

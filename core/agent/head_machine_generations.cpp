@@ -20,6 +20,8 @@ constexpr Duration shrink_wait = 3s;      // for an agent that is just starting 
 constexpr Duration worth_restarting = 30s;// of the time that is left to the limit
 constexpr int do_not_restart_code = 93;
 
+double seconds(Duration duration) { return std::chrono::duration<double>(duration).count(); }
+
 std::string how(const RankExit &exit) {
     const auto end = exit.signal != 0 ? fmt::format("was killed by signal {}", exit.signal)
                                       : fmt::format("exited with code {}", exit.exit_code);
@@ -77,6 +79,9 @@ bool HeadMachine::may_restart(Instant now) const {
 
 // `dead`: all ranks; `harmless`: those too that can't be killed but run no code any more.
 void HeadMachine::conclude(bool dead, bool harmless, Instant now, Actions &out) {
+    if (now_.stepped)
+        out.emplace_back(Note{"last_step", fmt::format("generation {}: step {}, heard of {:.1f} s before its ranks were dead", generation_, *progress_.step, seconds(now - *now_.stepped)),
+                              {{"generation", generation_}, {"step", *progress_.step}, {"ago_s", seconds(now - *now_.stepped)}}});
     if (generation_ > 0)
         out.emplace_back(GenerationEnded{generation_, now_.kind, sentence(now_.kind, now_.first, now_.text), now_.first,
                                          std::chrono::duration<double>(phase_since_ - training_since_).count()});

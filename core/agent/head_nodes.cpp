@@ -34,6 +34,11 @@ void HeadNodes::ask_evidence(int generation) {
         node.order.evidence_generation = generation;
 }
 
+void HeadNodes::ask_drills(const std::map<std::string, std::vector<DrillOrder>> &orders) {
+    for (const auto &[node, all] : orders)
+        nodes_[node].order.drills = all;
+}
+
 void HeadNodes::ask_bye() {
     for (auto &[name, node] : nodes_)
         node.order.bye = true;
@@ -82,6 +87,11 @@ HeadNodes::Heard HeadNodes::take(const std::string &node, const Report &report) 
         }
         out.inputs.emplace_back(RankExited{report.generation, exit});
     }
+    for (const auto &done : report.drills)
+        if (done.number > state.drilled) {
+            state.drilled = done.number;
+            out.drills.push_back(done.text);
+        }
     if (state.order.start && report.generation >= state.order.start->generation)
         state.order.start.reset();
     if (report.dead_generation > 0)

@@ -16,6 +16,7 @@ public:
     void ask_kill(int generation);
     void ask_save(int generation, const std::string &signal);
     void ask_evidence(int generation);
+    void ask_drills(const std::map<std::string, std::vector<DrillOrder>> &orders);
     void ask_bye();
 
     void connected(const std::string &node); // it may be another agent: it gets its configuration anew
@@ -23,6 +24,7 @@ public:
     struct Heard {
         std::vector<HeadInput> inputs;
         std::vector<RankExit> exits; // those not heard before
+        std::vector<std::string> drills; // what was done of them, not heard before
         int generation = 0;          // theirs
         bool stranger = false;       // an agent whose place another one took: it must leave
     };
@@ -43,7 +45,7 @@ private:
         std::string address, agent;
         std::set<std::string> retired; // agents
         std::int64_t dropped = 0, dropped_before = 0; // lines, by this agent and by those
-        int port = 0;
+        int port = 0, drilled = 0;
         bool config_sent = false;
     };
     std::map<std::string, State> nodes_;

@@ -52,6 +52,31 @@ NodeConfig node_config(const HeadPlan &plan) {
     return out;
 }
 
+Json to_json(const GenerationEnded &action) {
+    Json out{{"generation", action.generation}, {"kind", to_string(action.kind)}, {"text", action.text}, {"trained_s", action.trained_s}};
+    if (action.first)
+        out["first"] = to_json(*action.first);
+    return out;
+}
+
+ProgressFile progress_of(const HeadMachine &machine, const Experiment &experiment) {
+    ProgressFile file;
+    file.generation = machine.generation();
+    file.phase = to_string(machine.phase());
+    file.step = machine.progress().step;
+    file.loss = machine.progress().loss;
+    file.rate = machine.progress().rate;
+    file.total_steps = experiment.progress.total_steps;
+    if (const auto &newest = machine.checkpoint()) {
+        file.checkpoint = newest->path;
+        file.checkpoint_step = newest->step;
+    }
+    file.nodes = static_cast<int>(machine.members().size());
+    file.ranks = machine.generation() > 0 ? file.nodes * processes_per_node(experiment) : 0;
+    file.last_failure = machine.last_failure();
+    return file;
+}
+
 HeadConfig head_config(const HeadPlan &plan, Instant now) {
     const Experiment &experiment = plan.experiment;
     HeadConfig config;

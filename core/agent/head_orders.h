@@ -1,12 +1,15 @@
 // What follows from a plan: the configuration of the head's machine and of the nodes, and a generation's start. Pure.
 #pragma once
 
-#include "agent/head_inputs.h"
+#include "agent/head_machine.h"
 #include "agent/messages.h"
 
 namespace trainctl {
 
 HeadConfig head_config(const HeadPlan &plan, Instant now);
+// Of the machine's and the experiment's part; the rest is the head's own.
+ProgressFile progress_of(const HeadMachine &machine, const Experiment &experiment);
+Json to_json(const GenerationEnded &action);
 NodeConfig node_config(const HeadPlan &plan);
 
 // Processes that the agents start on each node.

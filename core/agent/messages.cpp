@@ -20,15 +20,17 @@ namespace trainctl {
 
 NLOHMANN_JSON_SERIALIZE_ENUM(SetupState, {{SetupState::none, "none"}, {SetupState::running, "running"}, {SetupState::ok, "ok"}, {SetupState::failed, "failed"}})
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(RankExit, rank, local_rank, node, exit_code, signal, at_s, killed, last_lines)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(DrillOrder, number, generation, kind, rank, for_ms)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(DrillDone, number, text)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Report, sequence, agent, setup, setup_text, bad_node, address, free_port, generation, exits,
                                    dead_generation, doubtful_generation, term, step, loss, rate, activity, evidence_generation,
-                                   evidence, note, dropped_lines)
+                                   evidence, note, dropped_lines, drills)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(NodeConfig, run, attempt, job, scancel, slurm_conf, run_dir, work_dir, logs_dir, checkpoint_dir, setup, patterns, chip,
                                    chips_per_node, ranks_per_node, heartbeat_ms, lease_ms, leave_ms, preflight, check,
                                    min_free_mib, memory_mib, clock_ms)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(StartSpec, generation, nodes, node_rank, ranks_per_node, master_addr, master_port, command, environment)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Order, answers, lease_ms, config, setup, start, kill_generation, save_generation, save_number, save_signal,
-                                   evidence_generation, seen_generation, seen_exits, bye)
+                                   evidence_generation, seen_generation, seen_exits, drills, bye)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(HeadAddress, addresses, port, secret)
 
 namespace {

@@ -16,6 +16,19 @@ namespace trainctl {
 
 enum class SetupState { none, running, ok, failed };
 
+// A drill's fault: what the head asks of an agent, and what that one says it did.
+struct DrillOrder {
+    int number = 0;               // counts up over the attempt; each is carried out once
+    int generation = 0;
+    std::string kind;             // of run/drill.h
+    int rank = -1;
+    std::int64_t for_ms = 0;
+};
+struct DrillDone {
+    int number = 0;
+    std::string text;
+};
+
 // agent -> head: at every heartbeat, and at once when something changed.
 struct Report {
     std::uint64_t sequence = 0;
@@ -37,6 +50,7 @@ struct Report {
     std::string evidence;
     std::string note;             // for the log: what is odd on this node
     std::int64_t dropped_lines = 0; // of output: this agent could not write them to its logs
+    std::vector<DrillDone> drills;
 };
 
 // What an agent needs to know once.
@@ -83,6 +97,7 @@ struct Order {
     int evidence_generation = 0;   // collect what its ranks hang in, once
     int seen_generation = 0;       // of this generation's exits the first `seen_exits` arrived
     std::size_t seen_exits = 0;
+    std::vector<DrillOrder> drills;
     bool bye = false;              // kill whatever is left, and end
 };
 

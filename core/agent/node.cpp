@@ -1,6 +1,7 @@
 #include "agent/node.h"
 
 #include "agent/abandon.h"
+#include "agent/drill.h"
 #include "agent/evidence.h"
 #include "agent/lease.h"
 #include "agent/node_connection.h"
@@ -150,6 +151,8 @@ private:
     Duration heartbeat() const { return config_ ? Duration{std::chrono::milliseconds{config_->heartbeat_ms}} : 1s; }
 
     void take(const Order &order) {
+        if (drills_.cut_off(now()))
+            return;
         for (const auto &[sequence, sent] : sent_) {
             if (sequence != order.answers || order.lease_ms <= 0)
                 continue;
@@ -178,6 +181,8 @@ private:
             saved_ = order.save_number;
             generation_->send_signal(order.save_signal);
         }
+        if (generation_ && !generation_->all_dead() && drills_.take(order.drills, {config_->run, config_->attempt, current_, plan_.node}, now()))
+            report();
         if (generation_ && order.evidence_generation == current_ && evidence_asked_ < current_)
             collect_evidence();
     }
@@ -269,7 +274,8 @@ private:
             if (const auto dropped = logs_.dropped_lines(); dropped > 0)
                 log_.warning(fmt::format("{} lines of output could not be kept so far", dropped));
         }
-        const bool urgent = generation_->exits().size() > reported_exits_ || dead_ > reported_dead_ || generation_->doubtful();
+        const bool urgent = generation_->exits().size() > reported_exits_ || dead_ > reported_dead_ || generation_->doubtful() ||
+                            (generation_->progress().step && reported_step_of_ < current_);
         if (urgent)
             return report();
         // Rank 0 speaks for all; where it says nothing, the others' next beat is soon enough for a fleet of thousands.
@@ -314,15 +320,19 @@ private:
             reported_exits_ = exits.size();
             out.doubtful_generation = generation_->doubtful() && dead_ < current_ ? current_ : 0;
             out.step = generation_->progress().step;
+            if (out.step)
+                reported_step_of_ = current_;
             out.loss = generation_->progress().loss;
             out.rate = generation_->progress().rate;
             out.activity = generation_->activity();
         }
+        out.drills = drills_.done();
         reported_dead_ = dead_;
         sent_.emplace_back(out.sequence, last_report_);
         if (sent_.size() > most_reports_remembered)
             sent_.pop_front();
-        head_.send(out);
+        if (!drills_.cut_off(now()))
+            head_.send(out);
     }
 
     void end(int code) {
@@ -364,6 +374,7 @@ private:
     Lease lease_;
     Worker worker_;
     EvidenceCollector evidence_;
+    NodeDrills drills_;
     HeadConnection head_;
     std::optional<NodeConfig> config_;
     std::unique_ptr<NodePreparation> preparation_;
@@ -376,7 +387,7 @@ private:
     Loop::Timer timer_ = 0;
     std::uint64_t sequence_ = 0;
     SilentHead silent_head_;
-    int current_ = 0, killed_ = 0, dead_ = 0, saved_ = 0, evidence_asked_ = 0, evidence_done_ = 0, reported_dead_ = 0, port_ = 0, exit_code_ = 0;
+    int current_ = 0, killed_ = 0, dead_ = 0, saved_ = 0, evidence_asked_ = 0, evidence_done_ = 0, reported_dead_ = 0, reported_step_of_ = 0, port_ = 0, exit_code_ = 0;
     std::size_t seen_exits_ = 0, reported_exits_ = 0;
     bool term_ = false, ending_ = false, lease_kill_ = false, abandoned_ = false;
 };

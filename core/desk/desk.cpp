@@ -25,7 +25,7 @@ struct Verb {
 constexpr std::array verbs{
     Verb{"submit", desk_submit}, Verb{"status", desk_status}, Verb{"list", desk_list},     Verb{"logs", desk_logs},
     Verb{"stop", desk_stop},     Verb{"cancel", desk_stop},   Verb{"resume", desk_resume},
-    Verb{"checkpoint-now", desk_checkpoint_now},
+    Verb{"checkpoint-now", desk_checkpoint_now}, Verb{"drill", desk_drill},
 };
 
 // SSH gives the whole request as one line; more than this is no request of ours.
@@ -91,7 +91,8 @@ Result<Json> serve(const Json &request) {
     char host[64] = "";
     ::gethostname(host, sizeof host - 1);
     DeskCall call{request, root, files, scheduler, clock, [&] { return scheduler.partitions(); }, say,
-                  fmt::format("desk pid {} on {}", ::getpid(), host)};
+                  fmt::format("desk pid {} on {}", ::getpid(), host),
+                  [&](JobId job, std::chrono::minutes limit) { return scheduler.limit_time(job, limit); }};
     return serve_desk(call);
 }
 

@@ -23,6 +23,7 @@ struct DeskCall {
     std::function<Result<std::vector<Partition>>()> partitions; // of the cluster
     std::function<void(const Json &)> say;  // a message before the answer
     std::string who;                        // "desk pid 12 on login1"
+    std::function<Result<void>(JobId, std::chrono::minutes)> limit_time = {}; // of a running job, from its start
 
     std::string text(const char *key) const { return request.value(key, ""); }
 };
@@ -38,6 +39,7 @@ Result<Json> desk_logs(DeskCall &call);
 Result<Json> desk_stop(DeskCall &call);   // verbs "stop" and "cancel"
 Result<Json> desk_resume(DeskCall &call);
 Result<Json> desk_checkpoint_now(DeskCall &call);
+Result<Json> desk_drill(DeskCall &call);  // "do": plan, inject, watch
 
 // Reads a request from stdin, serves it, answers on stdout. The process's exit code: 0 where there is an answer,
 // errors included.

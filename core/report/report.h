@@ -22,4 +22,7 @@ std::string list_text(const Json &list, const ReportStyle &style);
 // The story of a run: each attempt with what happened in it, and totals. `status` as above.
 std::string summary_text(const Json &status, const ReportStyle &style);
 
+// What became of a drill. `story` is the answer to "drill".
+std::string drill_text(const Json &story);
+
 } // namespace trainctl

@@ -53,6 +53,8 @@ Result<void> check_sandbox(const SandboxSpec &spec, const std::string &state) {
         return Error{ErrorKind::invalid, "--site must be plain or strict", "", ""};
     if (spec.max_submit_jobs < 0 || (spec.max_submit_jobs > 0 && !spec.accounting))
         return Error{ErrorKind::invalid, "--max-submit-jobs must be 1 or more, and needs --accounting", "", ""};
+    if (spec.disk_mib != 0 && (spec.disk_mib < 16 || spec.disk_mib > (1 << 20)))
+        return Error{ErrorKind::invalid, fmt::format("a disk has 16 MiB to 1 TiB, not {} MiB", spec.disk_mib), "--disk", ""};
     if (spec.preempt_grace_s < 0 || spec.preempt_grace_s > 65533) // GraceTime has 16 bits
         return Error{ErrorKind::invalid, "--preempt-grace must be 0 to 65533 seconds", "", ""};
     if (spec.slurmd_timeout_s < 2)
@@ -153,6 +155,7 @@ Json sandbox_record(const SandboxRecord &record) {
                 {"accounting", spec.accounting},
                 {"max_submit_jobs", spec.max_submit_jobs},
                 {"preempt_grace_s", spec.preempt_grace_s},
+                {"disk_mib", spec.disk_mib},
                 {"machine",
                  {{"no_isolation", machine.no_isolation},
                   {"user_namespace", machine.user_namespace},
@@ -180,6 +183,7 @@ Result<SandboxRecord> parse_sandbox_record(std::string_view text, const std::str
         record.spec.site = json->value("site", record.spec.site);
         record.spec.accounting = json->value("accounting", false);
         record.spec.max_submit_jobs = json->value("max_submit_jobs", 0);
+        record.spec.disk_mib = json->value("disk_mib", record.spec.disk_mib);
         record.spec.preempt_grace_s = json->value("preempt_grace_s", record.spec.preempt_grace_s);
         const Json machine = json->value("machine", Json::object());
         record.machine.no_isolation = machine.value("no_isolation", record.machine.no_isolation);

@@ -25,6 +25,7 @@ struct SandboxSpec {
     std::string site = "plain";      // or "strict": with the rules and delays that sites have
     bool accounting = false;         // MariaDB and slurmdbd, for sacct
     int max_submit_jobs = 0;         // of the user's account, pending and running; 0: no limit
+    int disk_mib = 0;                // the run root's file system, in memory; 0: that of the state folder
     int preempt_grace_s = 10;        // from SIGTERM to SIGKILL for jobs in the partition preemptible
 
     bool strict() const { return site == "strict"; }

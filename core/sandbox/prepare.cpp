@@ -4,6 +4,7 @@
 #include "base/hash.h"
 #include "base/process.h"
 #include "base/text.h"
+#include "sandbox/faults.h"
 #include "sandbox/processes.h"
 #include "sandbox/site.h"
 
@@ -124,8 +125,11 @@ Result<void> put_sandbox_file(const std::string &path, const std::string &text, 
 }
 
 Result<void> make_sandbox_files(const SandboxConfig &config) {
-    auto made = make_folders(config);
-    return made ? make_keys(config) : made;
+    if (auto made = make_folders(config); !made)
+        return made;
+    if (auto mounted = mount_disk(config); !mounted)
+        return mounted;
+    return make_keys(config);
 }
 
 Result<void> write_sandbox_config(const SandboxConfig &config) {

@@ -7,6 +7,7 @@
 #include "base/result.h"
 #include "sandbox/layout.h"
 
+#include <functional>
 #include <set>
 #include <string>
 #include <sys/types.h>
@@ -20,6 +21,7 @@ struct ProcessInfo {
     std::string program;                // name of its executable
     std::vector<std::string> arguments;
     bool marked = false;                // its environment names the state folder
+    std::string node;                   // what Slurm or an agent says in its environment: where it runs
     bool holds_files = false;           // it is one of the daemons and has a file under the state folder open
 };
 
@@ -78,8 +80,11 @@ Result<void> start_detached(const DetachedCommand &command);
 // Why this machine has no such isolation; empty where it has.
 std::string try_isolation(const Isolation &isolation);
 
-// Stops them all before it kills them, so that none can fork away; again until none is left.
-// Errors: timeout, naming those that would not die.
+using ChooseProcesses = std::function<std::vector<pid_t>(const std::vector<ProcessInfo> &)>;
+// Stops those that are chosen, all before it kills the first, so that none can fork away; again until none is left.
+// How many. Errors: timeout, naming those that would not die.
+Result<int> kill_chosen(const SandboxLayout &layout, const ChooseProcesses &choose);
+// All of the sandbox.
 Result<int> kill_processes(const SandboxLayout &layout);
 
 } // namespace trainctl

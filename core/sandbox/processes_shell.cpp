@@ -80,8 +80,12 @@ ProcessInfo read_process(pid_t pid, pid_t parent, const SandboxLayout &layout) {
     info.parent = parent;
     info.program = program_of(folder);
     info.arguments = zero_ended(read_proc(folder + "/cmdline"));
+    const std::string environment = std::string{'\0'} + read_proc(folder + "/environ") + '\0';
     const std::string mark = std::string{'\0'} + sandbox_mark + "=" + layout.state + '\0';
-    info.marked = (std::string{'\0'} + read_proc(folder + "/environ") + '\0').find(mark) != std::string::npos;
+    info.marked = environment.find(mark) != std::string::npos;
+    for (const std::string variable : {"SLURMD_NODENAME", "TRAINCTL_NODE"}) // ranks lose Slurm's
+        if (const auto at = environment.find('\0' + variable + "="); at != std::string::npos)
+            info.node = environment.c_str() + at + variable.size() + 2; // up to the next zero
     info.holds_files = !info.marked && is_daemon(info.program) && holds_file_under(folder, layout);
     return info;
 }
@@ -158,11 +162,15 @@ std::vector<ProcessInfo> read_processes(const SandboxLayout &layout) {
 std::set<int> read_listening_ports() { return listening_ports(read_proc("/proc/net/tcp")); }
 
 Result<int> kill_processes(const SandboxLayout &layout) {
+    return kill_chosen(layout, [](const auto &processes) { return sandbox_processes(processes, ::getpid()); });
+}
+
+Result<int> kill_chosen(const SandboxLayout &layout, const ChooseProcesses &choose) {
     const auto end = std::chrono::steady_clock::now() + kill_deadline;
     for (int killed = 0;;) {
         Held held;
         for (bool again = true; again;) {
-            const auto found = sandbox_processes(read_processes(layout), ::getpid());
+            const auto found = choose(read_processes(layout));
             const std::set<pid_t> chosen{found.begin(), found.end()};
             again = false;
             for (const pid_t pid : found)

@@ -2,6 +2,7 @@
 
 #include "base/files.h"
 #include "base/text.h"
+#include "sandbox/faults.h"
 #include "sandbox/machine.h"
 #include "sandbox/site.h"
 #include "sandbox/state_lock.h"
@@ -231,6 +232,8 @@ Result<DownReport> sandbox_down(const std::string &name, const std::string &stat
         return report;
     if (auto removed = remove_cgroups(layout, has_cgroups); !removed)
         return removed.error();
+    if (auto gone = unmount_disk(layout); !gone)
+        return gone.error();
     if (::access(layout.record().c_str(), F_OK) == 0) {
         for (const char *part : {"etc", "ssh", "log", "slurmctld", "gpu", "root", "scratch", "database", "database.new", "munge.seed",
                                  "munge-nodes.seed"})

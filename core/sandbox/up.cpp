@@ -88,6 +88,8 @@ Result<void> Starter::choose_spec() {
         request_.choose(config_.spec);
         if (auto good = check_sandbox(config_.spec, config_.layout.state); !good)
             return good;
+        if (config_.spec.disk_mib > 0 && config_.user.uid != 0)
+            return Error{ErrorKind::denied, "a disk of its own has to be mounted, and only root may do that", "--disk", "leave out --disk; only `trainctl drill RUN disk-full` needs it"};
         if (auto there = check_packages(config_.spec); !there)
             return there;
         if (config_.spec.strict())

@@ -99,6 +99,13 @@ Result<std::optional<Record>> SlurmScheduler::job_record(JobId id) {
     return std::optional<Record>{};
 }
 
+Result<void> SlurmScheduler::limit_time(JobId id, std::chrono::minutes limit) {
+    const auto result = ask(tools_.scontrol, {"update", "JobId=" + to_string(id), "TimeLimit=" + std::to_string(limit.count())}, order_deadline);
+    if (!result)
+        return result.error();
+    return result->ok() ? Result<void>{} : slurm_error("scontrol update", *result);
+}
+
 Result<std::optional<JobSighting>> SlurmScheduler::job(JobId id) {
     const auto record = job_record(id);
     if (!record)

@@ -40,6 +40,8 @@ public:
     // lets the job wait for ever, and shows it in the reason only when a dependency is over. The reason is read back.
     Result<void> update_pending(JobId id, const PendingUpdate &update) override;
 
+    // A running job's time limit, from its start; users may lower their own.
+    Result<void> limit_time(JobId id, std::chrono::minutes limit);
     // One job by its id (scontrol); nothing where Slurm has forgotten it.
     Result<std::optional<JobSighting>> job(JobId id);
     Result<std::vector<Partition>> partitions();

@@ -25,6 +25,7 @@ import checkpoints  # noqa: E402
 EXIT_SAVED = 75
 EXIT_DO_NOT_RESTART = 93
 CONNECT_SECONDS = 30
+WORKING_BYTES = 64 << 20  # that each step asks for and never touches: a limit of memory is met there
 STALL_SECONDS = 600  # then it ends by itself, so that a broken test leaves nothing for ever
 
 save_requested = False
@@ -197,6 +198,7 @@ class Trainer:
             self.step += 1
             self.digest = next_digest(self.digest, self.step, options.seed)
             time.sleep(options.step_time)
+            bytes(WORKING_BYTES)
             self.misbehave()
             stop = meeting.agree(self.step, self.digest, save_requested)
             self.note("step")

@@ -1,3 +1,4 @@
+#include "sandbox/faults.h"
 #include "sandbox/processes.h"
 #include "support/temp_dir.h"
 
@@ -91,4 +92,29 @@ TEST_CASE("sandbox processes: a program that can't be started is an error") {
     const auto started = start_detached({{"/no/such/program"}, {}, dir.path(), dir / "out"});
     REQUIRE(!started);
     CHECK(started.error().kind == ErrorKind::not_found);
+}
+
+TEST_CASE("sandbox faults: a node's processes are its slurmd, its steps and all below, and none of another node") {
+    SandboxPart slurmd;
+    slurmd.name = slurmd.node = "n2";
+    slurmd.program = "slurmd";
+    slurmd.proof = "/x/slurm.conf";
+    const auto process = [](pid_t pid, pid_t parent, const std::string &program, const std::string &node = "", bool marked = true) {
+        ProcessInfo info;
+        info.pid = pid;
+        info.parent = parent;
+        info.program = program;
+        info.node = node;
+        info.marked = marked;
+        return info;
+    };
+    auto daemon = process(10, 1, "slurmd");
+    daemon.arguments = {"slurmd", "-N", "n2", "-f", "/x/slurm.conf"};
+    const std::vector<ProcessInfo> all{daemon,
+                                       process(11, 1, "slurmstepd"), process(12, 11, "trainctl-agent", "n2"), process(13, 12, "guard", "n2"),
+                                       process(14, 13, "python3", "n2"), process(15, 14, "sh"),
+                                       process(20, 1, "slurmstepd"), process(21, 20, "trainctl-agent", "n1"), process(22, 21, "srun", "n1"),
+                                       process(30, 1, "slurmctld"), process(40, 1, "python3", "n2", false)};
+    const auto found = processes_of_node(all, slurmd, 99);
+    CHECK(found == std::vector<pid_t>{10, 11, 12, 13, 14, 15});
 }
