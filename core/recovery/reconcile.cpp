@@ -146,7 +146,7 @@ private:
         return out;
     }
 
-    static std::string not_listed(const AttemptView &attempt) { return "Slurm does not list the job of attempt " + to_string(attempt.no); }
+    static std::string not_listed(const AttemptView &attempt) { return "Slurm does not list the job of attempt " + std::to_string(attempt.no.value); }
 
     bool nobody_said_who() const {
         return accounting_ && std::any_of(result_.run.attempts.begin(), result_.run.attempts.end(), [&](const AttemptView &attempt) {

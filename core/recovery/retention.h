@@ -5,9 +5,10 @@
 
 namespace trainctl {
 
-// Those that are to stay are read first, each once (`known`): one of right sizes and wrong content is none of them. Removes what checkpoints_to_remove() names in `dir`, each first renamed to a hidden name, so that nobody ever sees half of
-// one. Says the removed paths. `in_use`: the one that a generation resumes from.
+// Removes what checkpoints_to_remove() names in `dir`, each first renamed to a hidden name, so that nobody ever sees half of
+// one. Those that are to stay are read first, as far as `limits` allow: one of right sizes and wrong content is none of them.
+// Says the removed paths. `in_use`: the one that a generation resumes from.
 Result<std::vector<std::string>> remove_old_checkpoints(const std::string &dir, const Checkpoint &spec,
-                                                        const std::vector<std::string> &in_use, const HashLimits &limits);
+                                                        const std::vector<std::string> &in_use, const HashLimits &limits = {});
 
 } // namespace trainctl

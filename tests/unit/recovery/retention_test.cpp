@@ -1,9 +1,8 @@
 #include "recovery/retention.h"
 
-#include "recovery/verified_files.h"
-
 #include "base/files.h"
 #include "base/hash.h"
+#include "recovery/verified_files.h"
 #include "support/temp_dir.h"
 
 #include <algorithm>
@@ -33,9 +32,7 @@ TEST_CASE("retention: the newest complete ones stay, with what is newer and what
         make_checkpoint(dir, step, step != 60);
     Checkpoint spec;
     spec.keep = 2;
-    HashLimits known;
-    known.verified = std::make_shared<VerifiedFiles>();
-    auto removed = remove_old_checkpoints(dir.path(), spec, {dir / "step-000010"}, known);
+    auto removed = remove_old_checkpoints(dir.path(), spec, {dir / "step-000010"});
     REQUIRE(removed);
     std::sort(removed->begin(), removed->end());
     CHECK(*removed == std::vector<std::string>{dir / "step-000020", dir / "step-000030"});
@@ -47,13 +44,11 @@ TEST_CASE("retention: nothing is removed where nothing is configured, and leftov
     make_checkpoint(dir, 10, true);
     make_checkpoint(dir, 20, true);
     Checkpoint spec;
-    HashLimits known;
-    known.verified = std::make_shared<VerifiedFiles>();
-    REQUIRE(remove_old_checkpoints(dir.path(), spec, {}, known));
+    REQUIRE(remove_old_checkpoints(dir.path(), spec, {}));
     CHECK(names(dir).size() == 2);
     REQUIRE(PosixFiles{}.rename(dir / "step-000010", dir / ".trainctl-removing-step-000010"));
     spec.keep = 1;
-    REQUIRE(remove_old_checkpoints(dir.path(), spec, {}, known));
+    REQUIRE(remove_old_checkpoints(dir.path(), spec, {}));
     CHECK(names(dir) == std::vector<std::string>{"step-000020"});
 }
 
@@ -70,19 +65,15 @@ TEST_CASE("retention: one of right sizes and wrong content does not count, and t
     save(20, "1234x"); // its node died while it was written
     Checkpoint spec;
     spec.keep = 1;
-    HashLimits known;
-    known.verified = std::make_shared<VerifiedFiles>();
-    CHECK(remove_old_checkpoints(dir.path(), spec, {}, known)->empty());
+    HashLimits limits;
+    limits.verified = std::make_shared<VerifiedFiles>();
+    CHECK(remove_old_checkpoints(dir.path(), spec, {}, limits)->empty());
     CHECK(names(dir) == std::vector<std::string>{"step-000010", "step-000020"});
-    HashLimits sizes_only;
-    sizes_only.max_bytes = 0;
-    sizes_only.known = &known;
-    CHECK(newest_complete(dir.path(), spec, sizes_only)->newest->step == 10); // what was found is known
     save(15, "12345"); // after a resume from step 10
-    CHECK(remove_old_checkpoints(dir.path(), spec, {}, known)->size() == 1);
+    CHECK(remove_old_checkpoints(dir.path(), spec, {}, limits)->size() == 1);
     CHECK(names(dir) == std::vector<std::string>{"step-000015", "step-000020"});
     save(30, "12345");
-    CHECK(remove_old_checkpoints(dir.path(), spec, {}, known)->size() == 2);
+    CHECK(remove_old_checkpoints(dir.path(), spec, {}, limits)->size() == 2);
     CHECK(names(dir) == std::vector<std::string>{"step-000030"});
 }
 
@@ -96,9 +87,7 @@ TEST_CASE("retention: single files go with their markers") {
     Checkpoint spec;
     spec.pattern = "model-{step}.pt";
     spec.marker = ".ok";
-    HashLimits known;
-    known.verified = std::make_shared<VerifiedFiles>();
     spec.keep = 1;
-    REQUIRE(remove_old_checkpoints(dir.path(), spec, {}, known));
+    REQUIRE(remove_old_checkpoints(dir.path(), spec, {}));
     CHECK(names(dir) == std::vector<std::string>{"model-2.pt", "model-2.pt.ok"});
 }

@@ -22,7 +22,7 @@ template <class T> void round_trip(const T &full) {
     CHECK(dump_json(to_json(*defaults)) == dump_json(empty));
 }
 
-RankExit some_exit() { return RankExit{3, 1, "n2", 9, 6, 12.5, {"Traceback", "ValueError: \"x\""}}; }
+RankExit some_exit() { return RankExit{3, 1, "n2", 9, 6, 12.5, false, {"Traceback", "ValueError: \"x\""}}; }
 
 Outcome some_outcome(OutcomeKind kind) {
     Outcome outcome;
@@ -70,6 +70,7 @@ TEST_CASE("records: every field comes back") {
     progress.nodes = 2;
     progress.ranks = 16;
     progress.last_failure = "generation 1: rank 3 failed";
+    progress.dropped_lines = 7;
     progress.agents_by_srun = 2;
     round_trip(progress);
     round_trip(some_outcome(OutcomeKind::lease_lost));
