@@ -162,12 +162,8 @@ private:
     // srun itself failed: for the machine the first rank did, with srun's words.
     void ranks_failed(int generation, const std::string &text) {
         log(text);
-        RankExit exit;
-        exit.rank = exit.local_rank = 0;
-        exit.node = machine_.members().empty() ? "" : machine_.members().front();
-        exit.exit_code = 1;
-        exit.last_lines = split_lines(text);
-        give(RankExited{generation, exit});
+        const auto node = machine_.members().empty() ? "" : machine_.members().front();
+        give(RankExited{generation, RankExit{0, 0, node, 1, 0, 0, false, split_lines(text)}});
     }
 
     void act(const KillRanks &action) {
