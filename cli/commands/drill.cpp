@@ -173,7 +173,7 @@ int drill(const Options &options) {
     return with_run(options.run, [&](ClusterLink &link, const std::string &run) -> int {
         const auto story = Drill{link, run, options}.run();
         if (!story)
-            return report_cluster_error(story.error());
+            return report_error(story.error());
         print(options.json ? dump_json(*story, 2) + "\n" : drill_text(*story));
         const auto &ended = (*story)["ended"];
         if (ended.is_object() && ended.value("kind", "") == "failed")

@@ -42,8 +42,10 @@ void choose(const Options &options, SandboxSpec &spec) {
     spec.site = options.site.value_or(spec.site);
     spec.accounting = spec.accounting || options.accounting;
     spec.max_submit_jobs = options.max_submit_jobs.value_or(spec.max_submit_jobs);
-    if (options.disk)
-        spec.disk_mib = static_cast<int>(parse_size_mib(*options.disk).value_or(-1));
+    if (options.disk) {
+        const auto mib = parse_size_mib(*options.disk);
+        spec.disk_mib = mib ? static_cast<int>(*mib) : -1; // refused with the sizes that can be
+    }
     spec.preempt_grace_s = options.preempt_grace_s.value_or(spec.preempt_grace_s);
     spec.nodes = options.nodes.value_or(spec.nodes);
     spec.gpus_per_node = options.gpus_per_node.value_or(spec.gpus_per_node);

@@ -116,6 +116,7 @@ class OnTheCluster(RunCase):
         look("list", "--cluster", self.sandbox.name)
         look("logs", run.id, "--tail", "2")
         look("checkpoint-now", run.id, "--no-wait")
+        look("drill", run.id, "crash", "--no-wait")
         look("stop", run.id)
         look("resume", run.id)
         look("cancel", run.id)

@@ -22,7 +22,7 @@ TEST_CASE("logged transport: says what is run and how it ended, and nothing of w
     for (const auto &line : lines)
         CHECK(line.find("token") == std::string::npos);
 
-    const auto late = transport.run({.line = "sleep 5", .deadline = std::chrono::milliseconds{1}});
+    const auto late = transport.run({.line = "sleep 5", .input = "", .deadline = std::chrono::milliseconds{1}});
     CHECK(!late);
     CHECK(lines.back().find("warning here: ") != std::string::npos);
 }

@@ -52,9 +52,9 @@ inline Json progress_json(std::int64_t step, std::optional<std::int64_t> resumed
     return out;
 }
 
-inline RankExit killed_rank() { return {3, 1, "n2", 0, 9, 14.25, {"step 410 loss 2.41", "step 411 loss 2.40"}}; }
+inline RankExit killed_rank() { return {3, 1, "n2", 0, 9, 14.25, false, {"step 410 loss 2.41", "step 411 loss 2.40"}}; }
 inline RankExit raising_rank() {
-    return {0, 0, "n1", 1, 0, 2.125,
+    return {0, 0, "n1", 1, 0, 2.125, false,
             {"Traceback (most recent call last):", "  File \"train.py\", line 77, in <module>", "    main()",
              "  File \"train.py\", line 41, in main", "    loss = model(batch)", "ValueError: batch has 3 dimensions, not 2"}};
 }

@@ -272,24 +272,24 @@ TEST_CASE("scheduler: a change to a pending job is checked before and after") {
         return made;
     };
     SlurmScheduler scheduler{tools(), slurm.runner()};
-    CHECK(scheduler.update_pending(JobId{4}, {{"n1", "other"}, 3, true}).ok());
+    CHECK(scheduler.update_pending(JobId{4}, {{"n1", "other"}, 3}).ok());
     REQUIRE(updates().size() == 1);
-    CHECK(updates()[0].argv == std::vector<std::string>{"/s/scontrol", "update", "JobId=4", "ExcNodeList=n1,other", "NumNodes=3", "StartTime=now"});
+    CHECK(updates()[0].argv == std::vector<std::string>{"/s/scontrol", "update", "JobId=4", "ExcNodeList=n1,other", "NumNodes=3"});
     // Four nodes less three is one.
-    const auto refused = scheduler.update_pending(JobId{4}, {{"n1", "n2", "n3"}, {}, false});
+    const auto refused = scheduler.update_pending(JobId{4}, {{"n1", "n2", "n3"}, {}});
     REQUIRE_FALSE(refused.ok());
     CHECK(refused.error().kind == ErrorKind::refused);
     CHECK(refused.error().message.find("n[1-3]") != std::string::npos);
     CHECK(updates().size() == 1);
-    CHECK(scheduler.update_pending(JobId{4}, {{"n1", "n2", "n3"}, 1, false}).ok());
+    CHECK(scheduler.update_pending(JobId{4}, {{"n1", "n2", "n3"}, 1}).ok());
     CHECK(updates().size() == 2);
     reason = "BadConstraints";
-    CHECK(scheduler.update_pending(JobId{4}, {{"n1"}, {}, false}).error().kind == ErrorKind::refused);
+    CHECK(scheduler.update_pending(JobId{4}, {{"n1"}, {}}).error().kind == ErrorKind::refused);
     slurm.asked.clear();
     CHECK(scheduler.update_pending(JobId{4}, {}).ok());
     CHECK(slurm.asked.empty());
     slurm.say("scontrol", recorded_command("orders.txt", "scontrol update JobId=999999 NumNodes=1").result);
-    CHECK(scheduler.update_pending(JobId{999999}, {{}, 1, false}).error().kind == ErrorKind::not_found);
+    CHECK(scheduler.update_pending(JobId{999999}, {{}, 1}).error().kind == ErrorKind::not_found);
 }
 
 TEST_CASE("scheduler: jobs, partitions and nodes from scontrol") {
