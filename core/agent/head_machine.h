@@ -43,7 +43,7 @@ private:
         // A save that was asked for.
         bool wishes_known = true;       // a TERM may be a `cancel`
         bool save_only = false;         // and then training goes on
-        bool saved_before = false;      // ranks may still be ending with the save before this one
+        bool save_was_asked = false;    // ever: ranks may end with a slow save long after another checkpoint was taken for it
         bool save_sent = false, baseline_known = false;
         std::optional<CheckpointSeen> baseline; // the newest before it
         std::optional<Instant> baseline_by, saved_since; // send it then at the latest; when it was sent

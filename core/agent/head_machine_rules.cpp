@@ -128,7 +128,7 @@ void HeadMachine::advance_training(Instant now, Actions &out) {
         return;
     if (all_exited() && (!now_.first || now_.save_sent)) {
         const bool told_to_end = node_term_ && !done_training();
-        const bool only_saved = (now_.save_sent || now_.saved_before) && (now_.first || !done_training());
+        const bool only_saved = now_.save_was_asked && (now_.first || !done_training());
         return begin_kill(told_to_end  ? OutcomeKind::terminated
                           : only_saved ? OutcomeKind::rank_failed
                                        : OutcomeKind::finished, "", now, out);

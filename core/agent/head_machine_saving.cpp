@@ -58,7 +58,6 @@ void HeadMachine::wish_save(Instant now, Actions &out) {
     } else if (phase_ != HeadPhase::training) {
         out.emplace_back(Note{"save_refused", fmt::format("no ranks train now, the attempt is {}", to_string(phase_))});
     } else if (!now_.save_only || !now_.save_text.empty()) {
-        now_.saved_before = now_.save_only;
         now_.save_only = true;
         now_.save_sent = now_.baseline_known = false;
         now_.save_text.clear();
@@ -82,7 +81,7 @@ void HeadMachine::advance_save_only(Instant now, Actions &out) {
     }
     if (!now_.save_over || now < *now_.save_over || all_exited())
         return;
-    now_.save_only = now_.save_sent = now_.saved_before = false;
+    now_.save_only = now_.save_sent = false;
     now_.save_over.reset();
     if (now_.first)
         begin_kill(OutcomeKind::rank_failed, "", now, out);
@@ -116,6 +115,7 @@ void HeadMachine::send_save(Instant now, Actions &out) {
     if (std::exchange(now_.save_sent, true))
         return;
     now_.saved_since = now;
+    now_.save_was_asked = true;
     out.emplace_back(SendSave{generation_, config_.save_signal});
 }
 

@@ -199,7 +199,8 @@ void Training::saved(const std::shared_ptr<Save> &save) {
     trade_.note(fmt::format("generation {} saved step {}", key_.generation, save->state.step));
     last_saved_ = save->state.step;
     trade_.complete_since[save->state.step] = trade_.loop.now();
-    if (std::exchange(save_wished_, false) && trade_.setting.ends_after_signal)
+    // At the end it ends anyway, with a save of its last step.
+    if (std::exchange(save_wished_, false) && trade_.setting.ends_after_signal && state_.step < trade_.setting.total_steps)
         finish();
 }
 

@@ -344,6 +344,13 @@ TEST_CASE("generations: checkpoint-now saves, and training goes on") {
                       const auto *note = std::get_if<Note>(&action);
                       return note != nullptr && note->event == "save_missing";
                   })).text.find("no newer checkpoint 60 s after") == 0);
+            SUBCASE("and ranks that end with it later have not finished") {
+                for (int rank = 0; rank < 4; ++rank)
+                    rig.exit(rank, 0);
+                rig.all_dead();
+                CHECK(rig.machine.phase() == HeadPhase::choosing);
+                return;
+            }
             rig.give(SaveWish{});
             rig.give(CheckpointPolled{checkpoint(107)});
             CHECK(rig.count<SendSave>() == 3);
