@@ -24,8 +24,7 @@ namespace {
 using namespace std::chrono_literals;
 
 constexpr Duration checkpoint_poll = 10s, checkpoint_poll_when_saving = 1s;
-constexpr Duration bye_limit = 3s;        // for the agents to leave and srun to end, then srun is made to
-constexpr Duration srun_limit = 2s, hooks_limit = 3s; // for srun to do so; for the last words of the journal
+constexpr Duration hooks_limit = 3s;      // for the last words of the journal
 
 Instant now() { return std::chrono::steady_clock::now(); }
 WallTime wall() { return std::chrono::system_clock::now(); }
@@ -36,7 +35,7 @@ public:
         : plan_(plan), hooks_(std::make_shared<HeadHooks>(hooks)), loop_(std::make_shared<Loop>()),
           machine_(head_config(plan, now()), now()), config_(node_config(plan)), resume_from_(plan.resume_from),
           server_(*loop_, plan.attempt, plan.nodes,
-                  {[this](const std::string &node) { connected(node); }, [this](const std::string &node) { give(NodeClosed{node}); },
+                  {[this](const std::string &node) { connected(node); }, [this](const std::string &node) { closed(node); },
                    [this](const std::string &node, const Report &report) { take(node, report); }, [this](const std::string &text) { log(text); }}),
           children_(*loop_, logs_, plan_, {[this](const std::string &text) { log(text); }, [this](const std::string &text) { step_ended(text); },
                                            [this](int generation, const std::string &text) { ranks_failed(generation, text); },
@@ -248,17 +247,10 @@ private:
             beats_.add([hooks = hooks_, file = progress_file()] { (void)hooks->write_beat(file).ok(); });
         nodes_.ask_bye();
         push();
-        if (!children_.agents_run())
-            return loop_->stop();
-        leave_timer_ = loop_->after(bye_limit, [this] {
-            log_.warning("srun did not end by itself");
-            children_.terminate_agents();
-            leave_timer_ = loop_->after(srun_limit, [this] {
-                children_.kill_agents();
-                loop_->stop();
-            });
-        });
+        leave();
     }
+
+    void leave() { children_.end_agents(server_.connections() > 0, [this] { loop_->stop(); }); }
 
     ProgressFile progress_file() {
         ProgressFile file = progress_of(machine_, plan_.experiment);
@@ -314,10 +306,15 @@ private:
         });
     }
 
+    void closed(const std::string &node) {
+        give(NodeClosed{node});
+        if (outcome_)
+            leave();
+    }
     void step_ended(const std::string &text) {
         log(text);
-        if (outcome_ && !children_.agents_run())
-            return loop_->stop();
+        if (outcome_)
+            return leave();
         give(StepEnded{text});
     }
 
@@ -385,7 +382,7 @@ private:
     HeadDrills drills_;
     std::optional<Outcome> outcome_;
     std::optional<Instant> broke_; // when the newest failure was seen
-    Loop::Timer timer_ = 0, leave_timer_ = 0;
+    Loop::Timer timer_ = 0;
     Instant polled_;
     std::uint64_t beat_ = 0;
     std::int64_t training_since_ = 0;

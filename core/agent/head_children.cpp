@@ -11,7 +11,11 @@ namespace trainctl {
 
 namespace {
 
+using namespace std::chrono_literals;
+
 constexpr std::size_t most_steps_alone = 16;
+constexpr Duration bye_limit = 3s, srun_limit = 2s; // for the agents to leave and srun to end by itself, and on SIGTERM
+constexpr Duration alone_limit = 500ms;             // for each where no agent is left
 
 } // namespace
 
@@ -48,14 +52,22 @@ bool HeadChildren::agents_run() const {
     return std::any_of(steps_.begin(), steps_.end(), [](const auto &step) { return step->running(); });
 }
 
-void HeadChildren::terminate_agents() {
-    for (const auto &step : steps_)
-        step->terminate();
-}
-
-void HeadChildren::kill_agents() {
-    for (const auto &step : steps_)
-        step->kill();
+void HeadChildren::end_agents(bool agents_here, const std::function<void()> &done) {
+    if (!agents_run())
+        return done();
+    if (end_timer_ != 0 && agents_here)
+        return;
+    loop_.cancel(end_timer_);
+    end_timer_ = loop_.after(agents_here ? bye_limit : alone_limit, [this, agents_here, done] {
+        calls_.log("srun did not end by itself");
+        for (const auto &step : steps_)
+            step->terminate();
+        end_timer_ = loop_.after(agents_here ? srun_limit : alone_limit, [this, done] {
+            for (const auto &step : steps_)
+                step->kill();
+            done();
+        });
+    });
 }
 
 // By their ids alone: threads beside ours wait for commands of their own.

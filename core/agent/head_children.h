@@ -26,8 +26,9 @@ public:
     // Theirs are gone. For few nodes each gets an srun, so that a dead one holds nobody up.
     void start_agents_again(const std::vector<std::string> &nodes);
     bool agents_run() const;
-    void terminate_agents();
-    void kill_agents();
+    // All ranks are dead and the agents were told to leave: `done` is called when their sruns ended, or were made to. To be
+    // called again when one has left. An srun that lost a node never ends by itself, so that nobody waits for it alone.
+    void end_agents(bool agents_here, const std::function<void()> &done);
 
     RanksSteps &ranks() { return ranks_; }
     NodeReporter &reporter() { return reporter_; }
@@ -38,6 +39,7 @@ private:
     const HeadPlan &plan_;
     Calls calls_;
     std::string agent_;
+    Loop::Timer end_timer_ = 0;
     std::vector<std::unique_ptr<AgentsStep>> steps_;
     RanksSteps ranks_;
     NodeReporter reporter_;
