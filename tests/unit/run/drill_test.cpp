@@ -131,6 +131,25 @@ TEST_CASE("drill story: what ends an attempt is over when the next attempt train
     CHECK(told.seen.back().what == "attempt 2 took over");
 }
 
+TEST_CASE("drill story: a generation that began before the node was missed is not the end of it") {
+    auto story = crashed();
+    story.begin.faults.push_back({DrillKind::node_loss, -1, "n3", 0});
+    story.add(1060, "generation_started", {{"generation", 2}, {"nodes", {"n1", "n2", "n3"}}});
+    story.first_step(1500, 2, 41);
+    CHECK(!story.tell().over);
+    SUBCASE("it is, once another goes on without the node") {
+        story.add(6000, "generation_started", {{"generation", 3}, {"nodes", {"n1", "n2", "n4"}}});
+        story.first_step(7000, 3, 41);
+        CHECK(story.tell().over);
+    }
+    SUBCASE("or with it, where it was missed and came back") {
+        story.add(5000, "node_lost", {{"text", "nothing heard of node n3"}});
+        story.add(6000, "generation_started", {{"generation", 3}, {"nodes", {"n1", "n2", "n3"}}});
+        story.first_step(7000, 3, 41);
+        CHECK(story.tell().over);
+    }
+}
+
 TEST_CASE("drill story: of a head that died the last step is not known, and the fault counts instead") {
     Story story;
     story.begin.faults = {{DrillKind::head_loss, -1, "n1", 0}};
