@@ -86,6 +86,9 @@ private:
             return;
         if (event.name == "generation_started")
             started_[{event.attempt, number_in(event, "generation")}] = &event;
+        // What ends after the head's order to kill ends by that.
+        if (event.name == "ranks_killed" || event.name == "generation_started")
+            killing_ = event.name == "ranks_killed";
         if (event.name == "last_step")
             take_last_step(event);
         else if (event.name == "first_step")
@@ -99,7 +102,7 @@ private:
             story_.ends.push_back(fmt::format("generation {} {}: {}", number_in(event, "generation"), text_in(event, "kind"), text_in(event, "text")));
         if (event.name == "claimed" && event.attempt > begin_.attempt)
             story_.seen.push_back({fmt::format("attempt {} took over", event.attempt), seconds_between(story_.fault_ms, event.wall_ms)});
-        else if (const auto what = sign(event); !what.empty() && event.attempt == begin_.attempt)
+        else if (const auto what = killing_ && event.name == "rank_exited" ? "" : sign(event); !what.empty() && event.attempt == begin_.attempt)
             story_.seen.push_back({what, seconds_between(story_.fault_ms, event.wall_ms)});
     }
 
@@ -146,7 +149,7 @@ private:
     DrillStory story_;
     std::map<std::pair<int, std::int64_t>, const Event *> started_; // by attempt and generation
     std::optional<std::int64_t> stood_since_; // when the newest generation that ended made its last step
-    bool ends_attempt_ = false, node_lost_ = false, over_ = false;
+    bool ends_attempt_ = false, node_lost_ = false, over_ = false, killing_ = false;
 };
 
 } // namespace

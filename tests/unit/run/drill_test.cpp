@@ -34,6 +34,8 @@ Story crashed() {
     story.add(1000, "drill", {{"id", "d1"}});
     story.add(1010, "drill_done", {{"id", "d1"}, {"text", "SIGKILL for rank 3"}});
     story.add(1020, "rank_exited", {{"rank", 3}, {"node", "n2"}, {"exit_code", 0}, {"signal", 9}});
+    story.add(1025, "ranks_killed", {{"generation", 1}});
+    story.add(1030, "rank_exited", {{"rank", 2}, {"node", "n2"}, {"exit_code", 0}, {"signal", 9}}); // by the head
     story.last_step(1050, 1, 42, 0.25);
     story.add(1050, "generation_ended", {{"generation", 1}, {"kind", "rank_failed"}, {"text", "rank 3 on n2 was killed by signal 9"}});
     return story;
