@@ -1,6 +1,5 @@
 // trainctl drill: injects a real fault into a run, and tells what was seen of it and how long training stood still.
 #include "command.h"
-#include "follow.h"
 #include "note.h"
 #include "run_argument.h"
 #include "terminal.h"
@@ -49,11 +48,13 @@ public:
         if (!plan)
             return plan.error();
         plan_ = std::move(*plan);
-        // The wish needs its head; else what takes long to be seen goes first.
-        const bool head_dies = has(DrillKind::head_loss);
-        for (const bool outside : {!head_dies, head_dies})
-            if (auto done = outside ? hurt_machine() : inject(head_dies); !done)
-                return done.error();
+        if (auto done = hurt_disk(); !done)
+            return done.error();
+        // The head must have taken its part before the machine is hurt: then it has other things to do, or is dead.
+        if (auto done = inject(); !done)
+            return done.error();
+        if (auto done = hurt_machine(); !done)
+            return done.error();
         if (options_.no_wait && !disk_)
             return Json{{"format", 1}, {"run", plan_.value("run", run_)}, {"faults", plan_["faults"]}, {"done", done_}, {"over", nullptr}};
         return watch();
@@ -75,7 +76,7 @@ private:
         sandbox_ = std::move(*sandbox);
         if (has(DrillKind::disk_full) && sandbox_->spec.disk_mib == 0)
             return Error{ErrorKind::refused, "the run root of this sandbox lies on the machine's own disk, which is not filled up", sandbox_->layout.root(),
-                         "trainctl sandbox up --name NAME --disk 512M makes one with a disk of its own"};
+                         "trainctl sandbox up --name NAME --disk 2G makes one with a disk of its own"};
         return {};
     }
 
@@ -88,24 +89,28 @@ private:
         return link_.call(std::move(request), on_message, std::chrono::seconds{options_.timeout_s} + 5min);
     }
 
-    // What is done to the machine itself.
+    Result<void> hurt_disk() {
+        if (!has(DrillKind::disk_full))
+            return {};
+        at_ms_ = wall_ms();
+        auto disk = DiskFill::fill(*sandbox_);
+        if (!disk)
+            return disk.error();
+        disk_.emplace(std::move(*disk));
+        full_since_ = std::chrono::steady_clock::now();
+        tell(disk_->text());
+        return {};
+    }
+
+    // What is done to nodes and to the queue.
     Result<void> hurt_machine() {
         for (const auto &item : plan_["faults"]) {
             const auto fault = drill_fault_from(item);
             if (!fault)
                 return fault.error();
-            if (traits(fault->kind).actor != DrillActor::machine)
+            if (traits(fault->kind).actor != DrillActor::machine || fault->kind == DrillKind::disk_full)
                 continue;
             at_ms_ = at_ms_ > 0 ? at_ms_ : wall_ms();
-            if (fault->kind == DrillKind::disk_full) {
-                auto disk = DiskFill::fill(*sandbox_);
-                if (!disk)
-                    return disk.error();
-                disk_.emplace(std::move(*disk));
-                full_since_ = std::chrono::steady_clock::now();
-                tell(disk_->text());
-                continue;
-            }
             const auto done = fault->kind == DrillKind::preempt ? preempt_job(*sandbox_, std::to_string(plan_.value("job", std::uint64_t{0})))
                                                                 : lose_node(*sandbox_, fault->node);
             if (!done)
@@ -115,11 +120,11 @@ private:
         return {};
     }
 
-    Result<void> inject(bool confirm) {
+    Result<void> inject() {
         const bool any = std::any_of(kinds_.begin(), kinds_.end(), [](DrillKind kind) { return traits(kind).actor != DrillActor::machine; });
         if (!any)
             return {};
-        auto done = call({{"do", "inject"}, {"faults", plan_["faults"]}, {"confirm", confirm}});
+        auto done = call({{"do", "inject"}, {"faults", plan_["faults"]}, {"confirm", true}});
         if (!done)
             return done.error();
         if (const auto at = done->value("at_ms", Json{}); at.is_number() && at_ms_ == 0)

@@ -208,7 +208,7 @@ void add_sandbox(CLI::App &app, Invocation &invocation) {
     command->add_option("--preempt-grace", options->preempt_grace_s,
                         "Seconds that a preempted job has between SIGTERM and SIGKILL (default: 10)")->type_name("SECONDS");
     command->add_option("--disk", options->disk,
-                        "A file system of its own for the run root, such as 512M, in memory: for the drill disk-full; root only")->type_name("SIZE");
+                        "A file system of its own for the run root, such as 2G, in memory: for the drill disk-full; root only")->type_name("SIZE");
     command->footer("Partitions: gpu (default), short (2 minutes at most), down (accepts jobs, never starts them), "
                     "preemptible and urgent (jobs in urgent end those in preemptible).\n"
                     "Jobs get SIGKILL 5 s after SIGTERM (on a strict site: 30 s).\n"

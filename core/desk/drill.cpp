@@ -129,7 +129,7 @@ Result<Json> inject(DeskCall &call, const RunPaths &paths) {
     if (!wish.faults.empty())
         if (auto wished = wish_and_ring(call, paths, JobId{call.request.value("job", std::uint64_t{0})}, {"drill.json", to_json(wish)}); !wished)
             return wished.error();
-    // Who is about to lose the head must know that it has taken the wish.
+    // Who is about to hurt the machine must know that the head has taken the wish.
     const Instant end = call.clock.now() + confirm_within;
     const auto taken = [&] { const auto left = call.files.read(paths.wish("drill.json")); return left && !*left; };
     while (call.request.value("confirm", false) && !taken() && call.clock.now() < end)

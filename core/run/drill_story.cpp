@@ -63,8 +63,7 @@ public:
         for (const auto &[no, verdict] : records_.verdicts)
             if (no >= begin_.attempt)
                 story_.ends.push_back(fmt::format("attempt {} {}: {}", no, verdict.cause, verdict.text));
-        story_.over = story_.injected && std::any_of(story_.goes_on.begin(), story_.goes_on.end(),
-                                                     [&](const auto &on) { return !ends_attempt_ || on.attempt > begin_.attempt; });
+        story_.over = over_;
         return std::move(story_);
     }
 
@@ -86,24 +85,39 @@ private:
         if (event.attempt < begin_.attempt)
             return;
         if (event.name == "generation_started")
-            resumed_[{event.attempt, number_in(event, "generation")}] = text_in(event, "resume_from");
+            started_[{event.attempt, number_in(event, "generation")}] = &event;
+        // What ends after the head's order to kill ends by that.
+        if (event.name == "ranks_killed" || event.name == "generation_started")
+            killing_ = event.name == "ranks_killed";
         if (event.name == "last_step")
             take_last_step(event);
         else if (event.name == "first_step")
             take_first_step(event);
         if (event.wall_ms < story_.fault_ms)
             return;
+        node_lost_ = node_lost_ || event.name == "node_lost";
         if (event.name == "checkpoint_refused")
             story_.refused_checkpoints.push_back(fmt::format("{}: {}", text_in(event, "path"), text_in(event, "why")));
         if (event.name == "generation_ended" && !is_before(event.attempt, number_in(event, "generation")))
             story_.ends.push_back(fmt::format("generation {} {}: {}", number_in(event, "generation"), text_in(event, "kind"), text_in(event, "text")));
         if (event.name == "claimed" && event.attempt > begin_.attempt)
             story_.seen.push_back({fmt::format("attempt {} took over", event.attempt), seconds_between(story_.fault_ms, event.wall_ms)});
-        else if (const auto what = sign(event); !what.empty() && event.attempt == begin_.attempt)
+        else if (const auto what = killing_ && event.name == "rank_exited" ? "" : sign(event); !what.empty() && event.attempt == begin_.attempt)
             story_.seen.push_back({what, seconds_between(story_.fault_ms, event.wall_ms)});
     }
 
     bool is_before(int attempt, std::int64_t generation) const { return attempt == begin_.attempt && generation < begin_.generation; }
+
+    // A generation that began between two faults does not count: each of them must have had its effect.
+    bool is_last(const DrillGoesOn &on, const Event *started) const {
+        if (on.attempt > begin_.attempt)
+            return true;
+        const auto nodes = started != nullptr ? started->data.value("nodes", std::vector<std::string>{}) : std::vector<std::string>{};
+        return !ends_attempt_ && std::all_of(begin_.faults.begin(), begin_.faults.end(), [&](const auto &fault) {
+            const bool of_node = fault.kind == DrillKind::node_loss || fault.kind == DrillKind::cut_off;
+            return !of_node || node_lost_ || std::find(nodes.begin(), nodes.end(), fault.node) == nodes.end();
+        });
+    }
 
     void take_last_step(const Event &event) {
         if (is_before(event.attempt, number_in(event, "generation")))
@@ -118,12 +132,14 @@ private:
         const auto generation = number_in(event, "generation");
         if (is_before(event.attempt, generation) || (event.attempt == begin_.attempt && generation == begin_.generation) || event.wall_ms < story_.fault_ms)
             return;
-        DrillGoesOn on{event.attempt, static_cast<int>(generation), resumed_[{event.attempt, generation}], number_in(event, "step"), 0, false};
+        const Event *started = started_[{event.attempt, generation}];
+        DrillGoesOn on{event.attempt, static_cast<int>(generation), started != nullptr ? text_in(*started, "resume_from") : "", number_in(event, "step"), 0, false};
         on.from_fault = !stood_since_;
         // A head that died told nobody of its last step; of a later one than the first that is not known at all.
         if (stood_since_ || story_.goes_on.empty())
             on.still_s = seconds_between(stood_since_.value_or(story_.fault_ms), event.wall_ms);
         story_.still_s += on.still_s;
+        over_ = over_ || is_last(on, started);
         story_.goes_on.push_back(std::move(on));
         stood_since_.reset();
     }
@@ -131,9 +147,9 @@ private:
     const DrillBegin &begin_;
     const DrillRecords &records_;
     DrillStory story_;
-    std::map<std::pair<int, std::int64_t>, std::string> resumed_;
+    std::map<std::pair<int, std::int64_t>, const Event *> started_; // by attempt and generation
     std::optional<std::int64_t> stood_since_; // when the newest generation that ended made its last step
-    bool ends_attempt_ = false;
+    bool ends_attempt_ = false, node_lost_ = false, over_ = false, killing_ = false;
 };
 
 } // namespace

@@ -19,6 +19,7 @@ namespace trainctl {
 namespace {
 
 constexpr std::uint64_t left_free = 256u << 10; // for journals and progress; a checkpoint does not fit
+constexpr int fill_tries = 20;
 
 Result<std::string> slurm_command(const SandboxConfig &config, std::vector<std::string> argv) {
     const auto result = run_command({.argv = argv, .input = "",
@@ -122,19 +123,20 @@ Result<void> unmount_disk(const SandboxLayout &layout) {
 
 Result<DiskFill> DiskFill::fill(const SandboxConfig &config) {
     const auto path = join_path(config.layout.root(), disk_fill_name);
-    struct statvfs disk {};
-    if (::statvfs(config.layout.root().c_str(), &disk) != 0)
-        return errno_error(errno, "cannot look at the disk", config.layout.root());
-    const std::uint64_t free = disk.f_bavail * disk.f_frsize;
     const int fd = ::open(path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
-    const int code = fd < 0 ? errno : free <= left_free ? 0 : ::posix_fallocate(fd, 0, static_cast<off_t>(free - left_free));
-    if (fd >= 0)
-        ::close(fd);
-    DiskFill out{path, fmt::format("{} filled up, {} MiB of {} MiB, but for {} KiB", config.layout.root(), (free - std::min(free, left_free)) >> 20,
-                                   (disk.f_blocks * disk.f_frsize) >> 20, left_free >> 10)};
-    if (code != 0)
-        return errno_error(code, "cannot fill the disk", path);
-    return out;
+    if (fd < 0)
+        return errno_error(errno, "cannot fill the disk", path);
+    DiskFill out{path, ""};
+    struct statvfs disk {};
+    int code = ENOSPC;
+    // A training may write between the look and the filling.
+    for (int tries = 0; tries < fill_tries && code == ENOSPC && ::fstatvfs(fd, &disk) == 0; ++tries) {
+        const std::uint64_t free = disk.f_bavail * disk.f_frsize, filled = free - std::min(free, left_free);
+        code = filled == 0 ? 0 : ::posix_fallocate(fd, 0, static_cast<off_t>(filled));
+        out.text_ = fmt::format("{} filled up: {} MiB of {} MiB, but for {} KiB", config.layout.root(), filled >> 20, (disk.f_blocks * disk.f_frsize) >> 20, left_free >> 10);
+    }
+    ::close(fd);
+    return code == 0 ? Result<DiskFill>{std::move(out)} : errno_error(code, "cannot fill the disk", path);
 }
 
 DiskFill::DiskFill(DiskFill &&other) noexcept : path_(std::exchange(other.path_, "")), text_(std::move(other.text_)) {}

@@ -20,12 +20,15 @@ class Drills(DrillCase):
         run.kinds = ("node-loss", "crash")
         self.check(run, self.sandbox.home.json("drill", run.id, *run.kinds))
 
-    @unittest.skipUnless(os.geteuid() == 0, "a disk of its own is mounted by root")
-    def test_3_a_full_disk(self):
-        # Alone: it is everybody's disk. A checkpoint of a megabyte does not fit into what is left.
-        run = self.make("dr-disk", "--payload", "1000000", steps=150, step_time=0.1, recovery__in_place="on", recovery__lease="30s")
-        run.submit()
-        run.wait_step(15)
+
+@unittest.skipUnless(os.geteuid() == 0, "a disk of its own is mounted by root")
+class FullDisk(DrillCase):
+    nodes = 2
+    disk = ["--disk", "512M"]
+
+    def test_a_full_disk(self):
+        # A checkpoint of a megabyte does not fit into what is left.
+        run = self.begin("disk-full", "--payload", "1000000", recovery__lease="30s")
         run.kinds = ("disk-full",)
         self.check(run, self.sandbox.home.json("drill", run.id, "disk-full"))
         self.assertFalse(os.path.exists(f"{self.sandbox.root()}/drill.fill"))
@@ -41,7 +44,7 @@ class Refusals(RunCase):
                 ((run.id, "crash", "--rank", "7"), 2, "there is no rank 7"),
                 ((run.id, "node-loss"), 2, "head-loss"),  # of one node
                 ((run.id, "preempt"), 1, "do not give way"),
-                ((run.id, "disk-full"), 1, "--disk 512M")):
+                ((run.id, "disk-full"), 1, "--disk 2G")):
             with self.subTest(" ".join(arguments[1:])):
                 self.assertIn(words, home.run("drill", *arguments, check=code).stderr)
         elsewhere = self.profile("elsewhere", root=f"{self.sandbox.root()}/../root")

@@ -20,8 +20,13 @@ class EveryPair(DrillCase):
             self.drills(PAIRS[begin:begin + AT_A_TIME])
             self.sandbox.up()  # nodes that were lost are back
 
-    @unittest.skipUnless(os.geteuid() == 0, "a disk of its own is mounted by root")
-    def test_with_a_full_disk(self):
+
+@unittest.skipUnless(os.geteuid() == 0, "a disk of its own is mounted by root")
+class WithFullDisk(DrillCase):
+    nodes = 6
+    disk = ["--disk", "1G"]
+
+    def test_every_kind_with_a_full_disk(self):
         for kind in sorted(set(FOUND) - {"disk-full"}):
             self.drills([(kind, "disk-full")])
             self.sandbox.up()

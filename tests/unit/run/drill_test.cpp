@@ -34,6 +34,8 @@ Story crashed() {
     story.add(1000, "drill", {{"id", "d1"}});
     story.add(1010, "drill_done", {{"id", "d1"}, {"text", "SIGKILL for rank 3"}});
     story.add(1020, "rank_exited", {{"rank", 3}, {"node", "n2"}, {"exit_code", 0}, {"signal", 9}});
+    story.add(1025, "ranks_killed", {{"generation", 1}});
+    story.add(1030, "rank_exited", {{"rank", 2}, {"node", "n2"}, {"exit_code", 0}, {"signal", 9}}); // by the head
     story.last_step(1050, 1, 42, 0.25);
     story.add(1050, "generation_ended", {{"generation", 1}, {"kind", "rank_failed"}, {"text", "rank 3 on n2 was killed by signal 9"}});
     return story;
@@ -129,6 +131,25 @@ TEST_CASE("drill story: what ends an attempt is over when the next attempt train
     CHECK(told.goes_on.size() == 2);
     CHECK(told.still_s == doctest::Approx(2.0 + 4.0));
     CHECK(told.seen.back().what == "attempt 2 took over");
+}
+
+TEST_CASE("drill story: a generation that began before the node was missed is not the end of it") {
+    auto story = crashed();
+    story.begin.faults.push_back({DrillKind::node_loss, -1, "n3", 0});
+    story.add(1060, "generation_started", {{"generation", 2}, {"nodes", {"n1", "n2", "n3"}}});
+    story.first_step(1500, 2, 41);
+    CHECK(!story.tell().over);
+    SUBCASE("it is, once another goes on without the node") {
+        story.add(6000, "generation_started", {{"generation", 3}, {"nodes", {"n1", "n2", "n4"}}});
+        story.first_step(7000, 3, 41);
+        CHECK(story.tell().over);
+    }
+    SUBCASE("or with it, where it was missed and came back") {
+        story.add(5000, "node_lost", {{"text", "nothing heard of node n3"}});
+        story.add(6000, "generation_started", {{"generation", 3}, {"nodes", {"n1", "n2", "n3"}}});
+        story.first_step(7000, 3, 41);
+        CHECK(story.tell().over);
+    }
 }
 
 TEST_CASE("drill story: of a head that died the last step is not known, and the fault counts instead") {
