@@ -1,6 +1,7 @@
 #include "desk/desk.h"
 
 #include "cluster/profile.h"
+#include "desk/file_age.h"
 #include "desk/wire.h"
 #include "slurm/slurm_scheduler.h"
 
@@ -92,7 +93,7 @@ Result<Json> serve(const Json &request) {
     ::gethostname(host, sizeof host - 1);
     DeskCall call{request, root, files, scheduler, clock, [&] { return scheduler.partitions(); }, say,
                   fmt::format("desk pid {} on {}", ::getpid(), host),
-                  [&](JobId job, std::chrono::minutes limit) { return scheduler.limit_time(job, limit); }};
+                  [&](JobId job, std::chrono::minutes limit) { return scheduler.limit_time(job, limit); }, file_age};
     return serve_desk(call);
 }
 

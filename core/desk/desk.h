@@ -24,6 +24,8 @@ struct DeskCall {
     std::function<void(const Json &)> say;  // a message before the answer
     std::string who;                        // "desk pid 12 on login1"
     std::function<Result<void>(JobId, std::chrono::minutes)> limit_time = {}; // of a running job, from its start
+    // How long ago a file was written, by the clock of its own file system; nothing where that can't be told.
+    std::function<std::optional<Duration>(const std::string &path)> age = {};
 
     std::string text(const char *key) const { return request.value(key, ""); }
 };

@@ -1,6 +1,7 @@
 #include "desk/desk.h"
 
 #include "base/hash.h"
+#include "desk/root_check.h"
 #include "desk/wire.h"
 #include "experiment/parse.h"
 #include "run/checkpoint_owner.h"
@@ -39,7 +40,7 @@ Result<void> make_root(DeskCall &call) {
                 error.hint = "`root` in the cluster's profile must be a folder that you can write to, on a file system that all nodes share";
             return error;
         }
-    return {};
+    return check_root(call.files, call.root, file_system_of(call.root));
 }
 
 RunInfo info_of(const DeskCall &call, const RunId &run) {
@@ -58,7 +59,7 @@ RunInfo info_of(const DeskCall &call, const RunId &run) {
     info.git_dirty = given.value("git_dirty", false);
     info.job_environment = job_environment(call.request);
     info.created = unix_seconds(call.clock.wall());
-    info.submit_horizon_s = given.value("submit_horizon_s", info.submit_horizon_s);
+    info.submit_horizon_s = given.value("submit_horizon_s", info.submit_horizon_s); // the profile's submit_retry
     info.agent_network = parse_agent_network(given.value("agent_network", "")).value_or(AgentNetwork::automatic);
     return info;
 }

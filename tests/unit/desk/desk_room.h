@@ -38,6 +38,7 @@ struct DeskRoom {
     std::vector<Partition> cluster;
     std::optional<Error> no_partitions; // where Slurm does not say
     std::vector<Json> said;
+    std::function<std::optional<Duration>(const std::string &)> age; // of files, where their file system tells
 
     Json submit_request(const std::string &run = "gpt-abcde") const {
         const auto yaml = "name: gpt\nresources:\n  nodes: 2\nenvironment:\n  secrets: [API_KEY]\nlaunch:\n  command: [python3, train.py]\ncheckpoint:\n  dir: " + checkpoints + "\n";
@@ -64,7 +65,7 @@ struct DeskRoom {
         } clock{desk.clock, std::move(meanwhile)};
         DeskCall call{request, root, its_files, desk.scheduler, clock,
                       [this]() -> Result<std::vector<Partition>> { return no_partitions ? Result<std::vector<Partition>>{*no_partitions} : cluster; },
-                      [this](const Json &message) { said.push_back(message); }, desk.world.who};
+                      [this](const Json &message) { said.push_back(message); }, desk.world.who, {}, age};
         return serve_desk(call);
     }
     Result<Json> ask(const Json &request, std::function<void()> meanwhile = {}) {
