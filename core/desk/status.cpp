@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <array>
-#include <fmt/format.h>
 
 namespace trainctl {
 
@@ -95,18 +94,6 @@ std::int64_t last_known(const RunView &view) {
     return last;
 }
 
-// A job that is in the queue in words that nobody here knows waits, or trains, or neither.
-void say_what_is_unknown(Reconciled &seen) {
-    if (seen.state != RunState::pending || std::any_of(seen.jobs.begin(), seen.jobs.end(), is_live))
-        return;
-    for (const auto &job : seen.jobs)
-        if (job.phase == JobPhase::unknown) {
-            seen.state = RunState::unknown;
-            seen.text = job.evidence == "sacct" ? fmt::format("accounting has job {} as {}, and squeue does not list it", to_string(job.id), job.state)
-                                                : fmt::format("Slurm says of job {} a state that trainctl does not know: {}", to_string(job.id), job.state);
-        }
-}
-
 bool sighted(const Reconciled &seen, const RunPaths &paths, const AttemptView &attempt) {
     return std::any_of(seen.jobs.begin(), seen.jobs.end(), [&](const JobSighting &job) { return job.name == job_name(paths.run, attempt.no); });
 }
@@ -128,7 +115,6 @@ Result<Json> status_of(DeskCall &call, const RunPaths &paths, bool act) {
             seen->jobs = std::move(again->jobs);
             seen->state = again->state;
         }
-    say_what_is_unknown(*seen);
     const auto now = unix_seconds(call.clock.wall());
     Json out{{"format", 1}, {"run", paths.run.value}, {"name", run->info.name}, {"state", to_string(seen->state)}, {"text", seen->text},
              {"cluster", run->info.cluster}, {"owner", run->info.owner}, {"created", run->info.created}, {"now", now}, {"dir", paths.dir()},

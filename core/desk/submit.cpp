@@ -174,7 +174,7 @@ Result<Json> desk_submit(DeskCall &call) {
         return view.error();
     const AttemptView *first = view->find(AttemptNo{1});
     if (first != nullptr && first->rejected) {
-        World world{call.files, call.scheduler, call.clock, call.who};
+        World world = call.world(paths);
         if (auto ended = end_run(world, paths, Ended{EndKind::failed, "sbatch refused it: " + *first->rejected, AttemptNo{1}, 0}); !ended)
             return ended.error();
         return Error{ErrorKind::refused, "sbatch refused the job: " + *first->rejected, paths.attempt_file(AttemptNo{1}, "script.sbatch"),
@@ -210,7 +210,11 @@ Result<void> take_up_again(DeskCall &call, const RunPaths &paths, const RunView 
         return removed;
     const AttemptNo last = view.last() != nullptr ? view.last()->no : AttemptNo{1};
     auto moved = call.files.rename(paths.file("ended.json"), paths.file(retired_end(last)));
-    return !moved && moved.error().kind == ErrorKind::not_found ? Result<void>{} : moved; // another resume was faster
+    if (!moved && moved.error().kind == ErrorKind::not_found)
+        return {}; // another resume was faster
+    if (moved)
+        call.note(paths, last, "resumed", call.text("experiment").empty() ? "as it was" : "with a changed experiment");
+    return moved;
 }
 
 } // namespace

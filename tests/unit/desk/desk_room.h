@@ -102,6 +102,20 @@ struct DeskRoom {
     std::optional<std::string> read(const std::string &path) { return files.read(path).value(); }
     std::optional<Ended> ended() { return read_record_file<Ended>(files, paths.file("ended.json")).value(); }
 
+    // Facts in the desks' journals, as they were written: "verdict 1".
+    std::vector<std::string> facts() {
+        std::map<std::string, std::string> contents;
+        for (const auto &name : files.list(paths.file("journal")).value())
+            contents.emplace(name, *read(paths.file("journal/" + name)));
+        auto journal = read_journals(contents);
+        CHECK(journal.problems.empty());
+        std::stable_sort(journal.events.begin(), journal.events.end(), [](const Event &a, const Event &b) { return a.wall_ms < b.wall_ms; });
+        std::vector<std::string> out;
+        for (const auto &event : journal.events)
+            out.push_back(event.name + " " + std::to_string(event.attempt));
+        return out;
+    }
+
     // Live jobs of all names.
     int live() const {
         int count = 0;
