@@ -77,8 +77,8 @@ Json request_of(const Submission &submission, const std::string &agent_hash) {
         request["git_diff"] = to_base64(submission.code->git_diff); // any bytes: JSON has none
         request["git_diff_cut"] = submission.code->git_diff_cut;
     }
-    if (const auto horizon = own_variable("TRAINCTL_SUBMIT_HORIZON_S"); !horizon.empty())
-        info["submit_horizon_s"] = std::strtod(horizon.c_str(), nullptr);
+    if (loaded.profile.submit_retry)
+        info["submit_horizon_s"] = loaded.profile.submit_retry->count();
     request["info"] = std::move(info);
     return request;
 }

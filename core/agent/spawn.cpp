@@ -1,5 +1,6 @@
 #include "agent/spawn.h"
 
+#include "base/exec_arguments.h"
 #include "base/text.h"
 
 #include <algorithm>
@@ -18,14 +19,6 @@
 namespace trainctl {
 
 namespace {
-
-std::vector<char *> pointers(std::vector<std::string> &strings) {
-    std::vector<char *> out;
-    for (auto &text : strings)
-        out.push_back(text.data());
-    out.push_back(nullptr);
-    return out;
-}
 
 // What raise_file_limit() changed. The limit is the process's own, and so is the memory of it.
 std::optional<rlimit> &limit_before() {
@@ -163,8 +156,8 @@ Result<pid_t> spawn(const SpawnSpec &spec) {
     made.arguments = spec.argv;
     for (const auto &[name, value] : spec.environment)
         made.variables.push_back(name + "=" + value);
-    made.argv = pointers(made.arguments);
-    made.envp = pointers(made.variables);
+    made.argv = exec_pointers(made.arguments);
+    made.envp = exec_pointers(made.variables);
     made.program = spec.argv[0];
     if (made.program.find('/') == std::string::npos) {
         const auto path = spec.environment.find("PATH");

@@ -1,6 +1,8 @@
 #include "base/process.h"
 
+#include "base/exec_arguments.h"
 #include "base/fd.h"
+#include "base/feed.h"
 #include "base/text.h"
 
 #include <algorithm>
@@ -27,14 +29,6 @@ struct ExecArguments {
     std::string program, directory;
     int with_us; // the signal when the calling thread dies
 };
-
-std::vector<char *> pointers(std::vector<std::string> &strings) {
-    std::vector<char *> out;
-    for (auto &text : strings)
-        out.push_back(text.data());
-    out.push_back(nullptr);
-    return out;
-}
 
 // Only async-signal-safe calls: this runs between fork and exec. The errno of a failure goes up the pipe.
 [[noreturn]] void exec_child(const ExecArguments &exec, int in, int out, int err, int report) {
@@ -66,32 +60,6 @@ enum class Pump { ended, deadline, stopped, no_input };
 constexpr long long longest_poll_ms = 1000, interrupt_poll_ms = 100; // a signal ends a poll at once, unless it came just before
 
 bool is_interrupted(const Command &command) { return command.interrupted && command.interrupted(); }
-
-// What the command reads: `input`, then the pieces of more_input, one of them in memory at a time.
-class Feed {
-public:
-    explicit Feed(const Command &command) : command_(command), rest_(command.input) {}
-
-    // The next bytes, empty at the end; an error is more_input's.
-    Result<std::string_view> next() {
-        if (rest_.empty() && command_.more_input && !ended_) {
-            auto piece = command_.more_input();
-            if (!piece)
-                return piece.error();
-            piece_ = *std::move(piece);
-            rest_ = piece_;
-            ended_ = piece_.empty();
-        }
-        return rest_;
-    }
-    void taken(std::size_t bytes) { rest_.remove_prefix(bytes); }
-
-private:
-    const Command &command_;
-    std::string piece_;
-    std::string_view rest_;
-    bool ended_ = false;
-};
 
 // One write of what there is; closes `fd` at the end of the input and when the command reads no more.
 Result<void> feed_once(Feed &feed, Fd &fd) {
@@ -129,7 +97,7 @@ bool deliver(int fd, const std::function<bool(std::string_view)> &sink, bool &st
 
 // Feeds and reads until both outputs are at their end or the deadline is there. `input_error` with no_input.
 Pump pump(const Command &command, Streams &streams, CommandResult &result, Instant end, Error &input_error) {
-    Feed feed{command};
+    Feed feed{command.input, command.more_input};
     if (command.input.empty() && !command.more_input)
         streams.in.close();
     while (streams.out.get() >= 0 || streams.err.get() >= 0) {
@@ -237,7 +205,7 @@ Result<CommandResult> run_command(const Command &command) {
     std::vector<std::string> arguments = command.argv, variables;
     for (const auto &[name, value] : environment)
         variables.push_back(name + "=" + value);
-    const ExecArguments exec{pointers(arguments), pointers(variables), *program, command.directory, command.interrupted ? SIGTERM : SIGKILL};
+    const ExecArguments exec{exec_pointers(arguments), exec_pointers(variables), *program, command.directory, command.interrupted ? SIGTERM : SIGKILL};
 
     auto in = make_pipe(), out = make_pipe(), err = make_pipe(), report = make_pipe();
     for (const auto *made : {&in, &out, &err, &report})

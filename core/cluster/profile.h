@@ -6,7 +6,9 @@
 #include "cluster/agent_network.h"
 #include "experiment/experiment.h"
 
+#include <chrono>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -23,6 +25,7 @@ struct Profile {
     std::map<std::string, std::string> environment; // for Slurm's commands there: SLURM_CONF, PATH
     std::string partition, account, qos;            // defaults for experiments
     AgentNetwork agent_network = AgentNetwork::automatic;
+    std::optional<std::chrono::seconds> submit_retry; // sbatch itself may go on trying for so long; nothing: as usual
 
     bool operator==(const Profile &) const = default;
 };

@@ -91,6 +91,16 @@ const std::vector<KeyRow<Profile>> &profile_keys() {
           .doc = "How agents on the nodes reach the first node's: tcp, srun (through srun's streams), or auto: tcp, else srun.",
           .example = "srun"},
          [](Profile &p) -> Slot { return enum_slot(p.agent_network); }},
+        // sbatch sleeps 1, 2, ... 15 s between its tries, and a MessageTimeout (10 s by default) may end each of them.
+        {{.path = "submit_retry",
+          .type = KeyType::duration,
+          .otherwise = "150s",
+          .min = 5,
+          .max = 3600,
+          .doc = "How long sbatch there goes on trying while the controller is silent. A submit whose answer was lost is "
+                 "repeated only after this time without its job; longer where slurm.conf has a long MessageTimeout.",
+          .example = "5m"},
+         [](Profile &p) -> Slot { return &p.submit_retry; }},
     };
     return rows;
 }

@@ -1,6 +1,8 @@
 #include "desk/desk.h"
 
+#include "base/hash.h"
 #include "cluster/profile.h"
+#include "desk/file_age.h"
 #include "desk/wire.h"
 #include "slurm/slurm_scheduler.h"
 
@@ -92,7 +94,7 @@ Result<Json> serve(const Json &request) {
     ::gethostname(host, sizeof host - 1);
     DeskCall call{request, root, files, scheduler, clock, [&] { return scheduler.partitions(); }, say,
                   fmt::format("desk pid {} on {}", ::getpid(), host),
-                  [&](JobId job, std::chrono::minutes limit) { return scheduler.limit_time(job, limit); }};
+                  [&](JobId job, std::chrono::minutes limit) { return scheduler.limit_time(job, limit); }, file_age};
     return serve_desk(call);
 }
 
@@ -124,6 +126,17 @@ Result<Json> serve_desk(DeskCall &call) {
     return Error{ErrorKind::invalid, "the desk knows no verb '" + name + "'", "", "trainctl and its agent are of different versions"};
 }
 
+void DeskCall::note(const RunPaths &paths, AttemptNo about, const std::string &event, const std::string &text) {
+    if (!journal) // each call is a process of its own, and so is its file
+        journal = std::make_unique<JournalWriter>(files, clock, paths, fmt::format("desk-{}-{}", unix_seconds(clock.wall()), random_hex(4)), AttemptNo{0});
+    if (auto added = journal->add(about, event, {{"text", text}, {"by", who}}); !added)
+        say({{"problem", added.error().text()}});
+}
+
+World DeskCall::world(const RunPaths &paths) {
+    return {files, scheduler, clock, who, [this, paths](AttemptNo about, const std::string &event, const std::string &text) { note(paths, about, event, text); }};
+}
+
 ProtocolLimits desk_limits(const LoadedRun &run) {
     ProtocolLimits limits = limits_of(run.experiment, run.info);
     limits.make_patience = std::chrono::seconds{30};
@@ -131,7 +144,7 @@ ProtocolLimits desk_limits(const LoadedRun &run) {
 }
 
 Result<Reconciled> put_right(DeskCall &call, const LoadedRun &run, bool act) {
-    World world{call.files, call.scheduler, call.clock, call.who};
+    World world = call.world(run.paths);
     const auto prepare = [&](const MakeRequest &make) { return prepare_submission(call.files, run, make); };
     return reconcile(world, run.paths, {run.experiment.recovery, desk_limits(run), ::getuid(), act, prepare});
 }

@@ -5,10 +5,12 @@
 #include "base/files.h"
 #include "base/json.h"
 #include "recovery/reconcile.h"
+#include "run/journal.h"
 #include "run/run_files.h"
 #include "slurm/parse.h"
 
 #include <functional>
+#include <memory>
 #include <string>
 
 namespace trainctl {
@@ -24,7 +26,14 @@ struct DeskCall {
     std::function<void(const Json &)> say;  // a message before the answer
     std::string who;                        // "desk pid 12 on login1"
     std::function<Result<void>(JobId, std::chrono::minutes)> limit_time = {}; // of a running job, from its start
+    // How long ago a file was written, by the clock of its own file system; nothing where that can't be told.
+    std::function<std::optional<Duration>(const std::string &path)> age = {};
+    std::unique_ptr<JournalWriter> journal = {}; // of the run that this call is about, from its first fact on
 
+    // A fact about an attempt, for the run's journal. Nothing depends on it: where it can't be written, that is said.
+    void note(const RunPaths &paths, AttemptNo about, const std::string &event, const std::string &text);
+    // For the protocol; what it does goes into the journal, too.
+    World world(const RunPaths &paths);
     std::string text(const char *key) const { return request.value(key, ""); }
 };
 

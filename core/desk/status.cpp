@@ -48,7 +48,20 @@ Json setup_end(Files &files, const RunPaths &paths, const AttemptView &attempt) 
     return {};
 }
 
-Json attempt_json(const AttemptView &attempt, const RunPaths &paths, const std::vector<JobSighting> &jobs, std::int64_t now) {
+// Of the newest beat. What the file system does not tell is guessed from two machines' clocks.
+std::int64_t beat_age_s(const DeskCall &call, const RunPaths &paths, const AttemptView &attempt) {
+    if (const auto age = call.age ? call.age(paths.attempt_file(attempt.no, "progress.json")) : std::nullopt)
+        return std::chrono::duration_cast<std::chrono::seconds>(*age).count();
+    return std::max<std::int64_t>(0, unix_seconds(call.clock.wall()) - attempt.progress->written);
+}
+
+// Whether Slurm says what one of these jobs does.
+bool any_known(const Json &jobs) {
+    return std::any_of(jobs.begin(), jobs.end(), [](const Json &job) { return job.at("phase") != "unknown"; });
+}
+
+Json attempt_json(const DeskCall &call, const AttemptView &attempt, const RunPaths &paths, const std::vector<JobSighting> &jobs) {
+    const auto now = unix_seconds(call.clock.wall());
     Json out{{"no", attempt.no.value}, {"jobs", Json::array()}, {"owner", nullptr}, {"standby", false}, {"rejected", nullptr},
              {"exclude_nodes", Json::array()}, {"progress", record_or_null(attempt.progress)},
              {"outcome", record_or_null(attempt.outcome)}, {"verdict", record_or_null(attempt.verdict)}};
@@ -68,10 +81,17 @@ Json attempt_json(const AttemptView &attempt, const RunPaths &paths, const std::
     if (attempt.progress && attempt.outcome && attempt.outcome->checkpoint_step)
         out["progress"]["checkpoint_step"] = *attempt.outcome->checkpoint_step;
     if (attempt.progress)
-        out["progress"]["age_s"] = std::max<std::int64_t>(0, now - attempt.progress->written);
-    if (out["jobs"].empty() && !attempt.outcome && !attempt.verdict && !attempt.rejected)
+        out["progress"]["age_s"] = beat_age_s(call, paths, attempt);
+    if (!any_known(out["jobs"]) && !attempt.outcome && !attempt.verdict && !attempt.rejected)
         out["unknown_since"] = attempt.last_known();
     return out;
+}
+
+std::int64_t last_known(const RunView &view) {
+    std::int64_t last = 0;
+    for (const auto &attempt : view.attempts)
+        last = std::max(last, attempt.last_known());
+    return last;
 }
 
 bool sighted(const Reconciled &seen, const RunPaths &paths, const AttemptView &attempt) {
@@ -102,11 +122,13 @@ Result<Json> status_of(DeskCall &call, const RunPaths &paths, bool act) {
              {"code", {{"hash", run->info.code_hash}, {"commit", run->info.git_commit}, {"dirty", run->info.git_dirty}}},
              {"journal_problems", read_run_journal(call.files, paths).problems}, {"problems", Json::array()}};
     for (const auto &attempt : view->attempts) {
-        out["attempts"].push_back(attempt_json(attempt, paths, seen->jobs, now));
+        out["attempts"].push_back(attempt_json(call, attempt, paths, seen->jobs));
         out["attempts"].back()["setup"] = setup_end(call.files, paths, attempt);
         for (const auto &problem : attempt.problems)
             out["problems"].push_back(problem.where + ": " + problem.message);
     }
+    if (seen->state == RunState::unknown)
+        out["unknown_since"] = last_known(*view);
     return out;
 }
 
@@ -132,6 +154,7 @@ Json list_entry(DeskCall &call, const RunPaths &paths, const RunInfo &info, cons
              {"attempts", std::count_if(view.attempts.begin(), view.attempts.end(), [](const auto &attempt) { return attempt.owner().has_value(); })},
              {"state", view.ended ? to_string(view.ended->kind) : "unknown"}, {"text", view.ended ? view.ended->why : ""},
              {"step", nullptr}, {"total_steps", nullptr}, {"loss", nullptr}, {"rate", nullptr}, {"checkpoint_step", nullptr}, {"age_s", nullptr}};
+    const AttemptView *newest = nullptr;
     for (const auto &attempt : view.attempts) {
         if (!attempt.progress)
             continue;
@@ -143,8 +166,12 @@ Json list_entry(DeskCall &call, const RunPaths &paths, const RunInfo &info, cons
             out["step"] = *attempt.outcome->last_step;
         if (attempt.outcome && attempt.outcome->checkpoint_step)
             out["checkpoint_step"] = *attempt.outcome->checkpoint_step;
-        out["age_s"] = std::max<std::int64_t>(0, unix_seconds(call.clock.wall()) - attempt.progress->written);
+        newest = &attempt;
     }
+    if (newest != nullptr && !view.ended)
+        out["age_s"] = beat_age_s(call, paths, *newest);
+    if (!view.ended)
+        out["unknown_since"] = last_known(view);
     return out;
 }
 
@@ -182,13 +209,16 @@ Result<Json> desk_list(DeskCall &call) {
         asked = found.ok();
         if (found)
             for (const auto &job : found->jobs)
-                if (is_live(job))
+                if (is_live(job) || (job.phase == JobPhase::unknown && !live.contains(run_of_job[job.name])))
                     if (auto &state = live[run_of_job[job.name]]; state != "running")
-                        state = job.phase == JobPhase::running ? "running" : "pending";
+                        state = job.phase == JobPhase::running ? "running" : is_live(job) ? "pending" : "unknown";
     }
-    for (auto &run : runs)
+    for (auto &run : runs) {
         if (run["state"] == "unknown" && run["text"] == "" && asked)
             run["state"] = live.contains(run["run"]) ? live[run["run"]] : "starting";
+        if (run["state"] != "unknown")
+            run.erase("unknown_since");
+    }
     std::stable_sort(runs.begin(), runs.end(), [](const Json &a, const Json &b) { return a["created"] > b["created"]; });
     return Json{{"format", 1}, {"now", unix_seconds(call.clock.wall())}, {"runs", std::move(runs)}};
 }

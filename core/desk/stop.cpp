@@ -20,6 +20,7 @@ struct Stopper {
     DeskCall &call;
     const RunPaths &paths;
     bool save; // stop; else cancel
+    AttemptNo last;
     std::vector<std::uint64_t> told = {}; // jobs that were asked to end
 
     Result<std::vector<JobSighting>> live_jobs() const {
@@ -36,15 +37,26 @@ struct Stopper {
         return std::move(found->jobs);
     }
 
+    Result<void> cancel(const std::vector<JobId> &jobs) {
+        if (jobs.empty())
+            return {};
+        std::string text;
+        for (const auto &job : jobs)
+            text += (text.empty() ? "" : ", ") + to_string(job);
+        auto cancelled = call.scheduler.cancel(jobs);
+        if (cancelled)
+            call.note(paths, last, "jobs_cancelled", text);
+        return cancelled;
+    }
+
     // Pending ones first: the end of the active one would start them.
     Result<void> end_jobs(const std::vector<JobSighting> &jobs) {
         std::vector<JobId> to_cancel;
         for (const auto &job : jobs)
             if (job.phase == JobPhase::pending)
                 to_cancel.push_back(job.id);
-        if (!to_cancel.empty())
-            if (auto cancelled = call.scheduler.cancel(to_cancel); !cancelled)
-                return cancelled;
+        if (auto cancelled = cancel(to_cancel); !cancelled)
+            return cancelled;
         std::vector<JobId> running;
         for (const auto &job : jobs)
             if (job.phase != JobPhase::pending && job.state != "COMPLETING" && std::find(told.begin(), told.end(), job.id.value) == told.end())
@@ -54,7 +66,7 @@ struct Stopper {
         if (running.empty())
             return {};
         if (!save)
-            return call.scheduler.cancel(running);
+            return cancel(running);
         // The doorbell: the head looks at control/stop now and not at its next poll. A bell that fails is no harm.
         for (const auto &id : running)
             if (auto rung = call.scheduler.signal_batch(id, "USR2"); !rung)
@@ -83,12 +95,13 @@ Result<Json> desk_stop(DeskCall &call) {
     if (view->ended)
         return status_of(call, *paths, true);
 
-    Stopper stopper{call, *paths, call.text("verb") == "stop"};
+    Stopper stopper{call, *paths, call.text("verb") == "stop", view->last() != nullptr ? view->last()->no : AttemptNo{1}};
     const Json wish{{"by", call.who}, {"when", unix_seconds(call.clock.wall())}, {"save", stopper.save}};
     if (auto made = call.files.make_dirs(paths->file("control")); !made)
         return made.error();
     if (auto written = call.files.write(paths->wish("stop"), dump_json(wish) + "\n"); !written)
         return written.error();
+    call.note(*paths, stopper.last, stopper.save ? "stop_wished" : "cancel_wished", "");
 
     const Duration limit = ending_time + (stopper.save ? Duration{run->experiment.checkpoint.save_time} : 0s);
     const Instant end = call.clock.now() + limit;
@@ -107,9 +120,8 @@ Result<Json> desk_stop(DeskCall &call) {
             return status_of(call, *paths, false); // still there: the answer says so, and the wish stays
         call.clock.sleep_for(poll);
     }
-    World world{call.files, call.scheduler, call.clock, call.who};
-    const AttemptNo last = view->last() != nullptr ? view->last()->no : AttemptNo{1};
-    if (auto ended = end_run(world, *paths, Ended{EndKind::stopped, stopper.save ? "stopped by the user" : "cancelled by the user", last, 0}); !ended)
+    World world = call.world(*paths);
+    if (auto ended = end_run(world, *paths, Ended{EndKind::stopped, stopper.save ? "stopped by the user" : "cancelled by the user", stopper.last, 0}); !ended)
         return ended.error();
     return status_of(call, *paths, true);
 }

@@ -1,6 +1,7 @@
 #include "desk/desk.h"
 
 #include "base/hash.h"
+#include "desk/root_check.h"
 #include "desk/wire.h"
 #include "experiment/parse.h"
 #include "run/checkpoint_owner.h"
@@ -39,7 +40,7 @@ Result<void> make_root(DeskCall &call) {
                 error.hint = "`root` in the cluster's profile must be a folder that you can write to, on a file system that all nodes share";
             return error;
         }
-    return {};
+    return check_root(call.files, call.root, file_system_of(call.root));
 }
 
 RunInfo info_of(const DeskCall &call, const RunId &run) {
@@ -58,7 +59,7 @@ RunInfo info_of(const DeskCall &call, const RunId &run) {
     info.git_dirty = given.value("git_dirty", false);
     info.job_environment = job_environment(call.request);
     info.created = unix_seconds(call.clock.wall());
-    info.submit_horizon_s = given.value("submit_horizon_s", info.submit_horizon_s);
+    info.submit_horizon_s = given.value("submit_horizon_s", info.submit_horizon_s); // the profile's submit_retry
     info.agent_network = parse_agent_network(given.value("agent_network", "")).value_or(AgentNetwork::automatic);
     return info;
 }
@@ -173,7 +174,7 @@ Result<Json> desk_submit(DeskCall &call) {
         return view.error();
     const AttemptView *first = view->find(AttemptNo{1});
     if (first != nullptr && first->rejected) {
-        World world{call.files, call.scheduler, call.clock, call.who};
+        World world = call.world(paths);
         if (auto ended = end_run(world, paths, Ended{EndKind::failed, "sbatch refused it: " + *first->rejected, AttemptNo{1}, 0}); !ended)
             return ended.error();
         return Error{ErrorKind::refused, "sbatch refused the job: " + *first->rejected, paths.attempt_file(AttemptNo{1}, "script.sbatch"),
@@ -209,7 +210,11 @@ Result<void> take_up_again(DeskCall &call, const RunPaths &paths, const RunView 
         return removed;
     const AttemptNo last = view.last() != nullptr ? view.last()->no : AttemptNo{1};
     auto moved = call.files.rename(paths.file("ended.json"), paths.file(retired_end(last)));
-    return !moved && moved.error().kind == ErrorKind::not_found ? Result<void>{} : moved; // another resume was faster
+    if (!moved && moved.error().kind == ErrorKind::not_found)
+        return {}; // another resume was faster
+    if (moved)
+        call.note(paths, last, "resumed", call.text("experiment").empty() ? "as it was" : "with a changed experiment");
+    return moved;
 }
 
 } // namespace

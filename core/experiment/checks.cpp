@@ -51,7 +51,8 @@ struct OwnedOption {
     const char *instead;
 };
 
-// Options that trainctl gives itself, by key or because the protocol needs them.
+// Options that trainctl gives itself, by key or because the protocol needs them, and those after which sbatch does or says
+// something else.
 constexpr const char *ours = "trainctl sets it itself, and needs it as it is";
 constexpr std::array owned_options{
     OwnedOption{"job-name", ours},
@@ -68,6 +69,13 @@ constexpr std::array owned_options{
     OwnedOption{"parsable", ours},
     OwnedOption{"propagate", ours},
     OwnedOption{"comment", ours},
+    OwnedOption{"uid", ours},
+    OwnedOption{"gid", ours},
+    OwnedOption{"quiet", ours},
+    OwnedOption{"workdir", ours},
+    OwnedOption{"help", "sbatch submits nothing then"},
+    OwnedOption{"usage", "sbatch submits nothing then"},
+    OwnedOption{"version", "sbatch submits nothing then"},
     OwnedOption{"wait", "use `trainctl submit --wait`"},
     OwnedOption{"wrap", "use launch.command"},
     OwnedOption{"array", "one experiment is one run"},
@@ -141,6 +149,9 @@ std::string check_sbatch_option(const std::string &text) {
         if (!whole && starts_with(option.name, name))
             return fmt::format("--{} can't be given here: sbatch takes it for --{}: {}", name, option.name,
                                option.instead);
+    // A second --exclude would replace the nodes that the run avoids: they are put together, where it is spelled out.
+    if (!whole && starts_with("exclude", name))
+        return fmt::format("--{} can't be given here: write it out, --exclude", name);
     return "";
 }
 

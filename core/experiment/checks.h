@@ -8,7 +8,7 @@ namespace trainctl {
 std::string check_run_name(const std::string &text); // becomes part of the run's id
 std::string check_word(const std::string &text);     // one word for Slurm, not an option
 std::string check_chip(const std::string &text);
-std::string check_sbatch_option(const std::string &text);
+std::string check_sbatch_option(const std::string &text); // one long option, and none that trainctl gives itself
 std::string check_variable(const std::string &text); // name of a variable that an experiment may set
 std::string check_secret(const std::string &text);   // likewise; never quotes what is not a plain name
 std::string check_checkpoint_pattern(const std::string &text);

@@ -1,5 +1,7 @@
 #include "remote/ssh_exec.h"
 
+#include "base/feed.h"
+
 #include <algorithm>
 #include <array>
 #include <csignal>
@@ -29,31 +31,6 @@ int signal_number(std::string_view name) {
     return 127; // a signal that RFC 4254 has no name for (SIGBUS and others)
 }
 
-// `input` and then more_input, a piece at a time.
-class Source {
-public:
-    explicit Source(const RemoteCommand &command) : command_(command), rest_(command.input) {}
-
-    Result<std::string_view> next() {
-        if (rest_.empty() && command_.more_input && !ended_) {
-            auto more = command_.more_input();
-            if (!more)
-                return more.error();
-            piece_ = *std::move(more);
-            rest_ = piece_;
-            ended_ = piece_.empty();
-        }
-        return rest_;
-    }
-    void taken(std::size_t bytes) { rest_.remove_prefix(bytes); }
-
-private:
-    const RemoteCommand &command_;
-    std::string piece_;
-    std::string_view rest_;
-    bool ended_ = false;
-};
-
 void keep(std::string &into, std::string_view bytes, std::size_t limit, bool &truncated) {
     const auto room = limit - std::min(limit, into.size());
     into.append(bytes.substr(0, room));
@@ -76,7 +53,7 @@ struct SshExec::State {
     CommandResult result;
 
     Result<bool> read(const RemoteCommand &command, bool is_stderr);
-    Result<bool> write(Source &source);
+    Result<bool> write(Feed &input);
     bool ended() const;
     bool abandoned();
 };
@@ -171,7 +148,7 @@ Result<bool> SshExec::State::read(const RemoteCommand &command, bool is_stderr) 
 }
 
 // Sends what the other side's window takes, one piece; true where something went.
-Result<bool> SshExec::State::write(Source &source) {
+Result<bool> SshExec::State::write(Feed &input) {
     // More than one piece waiting for the network would only fill memory.
     if (!input_open || (ssh_get_poll_flags(link.session()) & SSH_WRITE_PENDING) != 0)
         return false;
@@ -182,7 +159,7 @@ Result<bool> SshExec::State::write(Source &source) {
     const auto window = std::min(ssh_channel_window_size(channel), piece_size);
     if (window == 0)
         return false;
-    const auto bytes = source.next();
+    const auto bytes = input.next();
     if (!bytes)
         return bytes.error();
     if (bytes->empty()) {
@@ -195,7 +172,7 @@ Result<bool> SshExec::State::write(Source &source) {
     if (n == SSH_ERROR && !link.alive())
         return link.lost(patience.where);
     if (n > 0)
-        source.taken(static_cast<std::size_t>(n));
+        input.taken(static_cast<std::size_t>(n));
     return n > 0;
 }
 
@@ -218,7 +195,7 @@ bool SshExec::State::abandoned() {
 
 Result<CommandResult> SshExec::finish(const RemoteCommand &command) {
     auto &s = *state_;
-    Source source{command};
+    Feed input{command.input, command.more_input};
     for (;;) {
         const auto out = s.read(command, false);
         if (!out)
@@ -226,7 +203,7 @@ Result<CommandResult> SshExec::finish(const RemoteCommand &command) {
         const auto err = s.read(command, true);
         if (!err)
             return err.error();
-        const auto in = s.write(source);
+        const auto in = s.write(input);
         if (!in)
             return in.error();
         if (*out || *err)

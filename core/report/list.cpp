@@ -31,6 +31,8 @@ Row row_of(const Json &entry, std::optional<std::int64_t> now) {
     row[note] = clean_text(entry, "text");
     if (row[note] == row[state] || row[state] == "finished")
         row[note].clear();
+    if (const auto since = ago(integer_of(entry, "unknown_since"), now); row[note].empty() && row[state] == "unknown" && !since.empty())
+        row[note] = "unknown since " + since;
     if (row[note].empty() && !is_over(row[state]) && age && (*age >= quiet_s || row[state] == "unknown"))
         row[note] = fmt::format("last heard {} ago", seconds_text(*age));
     return row;

@@ -76,6 +76,7 @@ private:
                 line("why", why.empty() ? text : why);
         } else if (!text.empty() && state_ == "unknown") {
             line("not known", text);
+            line("since", ago_utc(integer_of(status_, "unknown_since"), now_));
         }
         if (!ended() && is_true(status_, "stop_wished"))
             line("stopping", "a stop was asked for; the run ends when its job has");

@@ -1,5 +1,7 @@
 #include "sandbox/processes.h"
 
+#include "base/exec_arguments.h"
+
 #include <cerrno>
 #include <csignal>
 #include <cstring>
@@ -80,21 +82,13 @@ struct Birth {
     ::_exit(127);
 }
 
-std::vector<char *> pointers(std::vector<std::string> &strings) {
-    std::vector<char *> out;
-    for (auto &text : strings)
-        out.push_back(text.data());
-    out.push_back(nullptr);
-    return out;
-}
-
 } // namespace
 
 Result<void> start_detached(const DetachedCommand &command) {
     std::vector<std::string> arguments = command.argv, variables;
     for (const auto &[name, value] : command.environment)
         variables.push_back(name + "=" + value);
-    const auto argv = pointers(arguments), envp = pointers(variables);
+    const auto argv = exec_pointers(arguments), envp = exec_pointers(variables);
     const Views views{command.isolation};
     const int in = ::open("/dev/null", O_RDONLY | O_CLOEXEC);
     const int out = ::open(command.output.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);

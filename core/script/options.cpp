@@ -3,6 +3,7 @@
 #include "base/files.h"
 #include "base/text.h"
 #include "cluster/chips.h"
+#include "experiment/checks.h"
 
 #include <algorithm>
 #include <fmt/format.h>
@@ -18,53 +19,6 @@ using std::chrono::seconds;
 constexpr seconds signal_margin{60};
 // sbatch takes 16 bits for the time of --signal.
 constexpr seconds longest_signal_time{65535};
-
-// What resources.sbatch may not set, and the key to use instead (empty: trainctl's own).
-struct Reserved {
-    std::string_view option, key;
-};
-constexpr Reserved reserved[] = {
-    {"account", "resources.account"},
-    {"array", ""},
-    {"chdir", ""},
-    {"clusters", ""},
-    {"comment", ""},
-    {"constraint", "resources.constraint"},
-    {"cpus-per-task", "resources.cpus"},
-    {"dependency", ""},
-    {"exclude", ""}, // spelled out it is merged with the nodes that the run avoids
-    {"export", "environment.env"},
-    {"export-file", "environment.env"},
-    {"get-user-env", "environment.setup"},
-    {"gid", ""},
-    {"help", ""},
-    {"job-name", ""},
-    {"kill-on-invalid-dep", ""},
-    {"mem", "resources.mem"},
-    {"no-kill", ""},
-    {"no-requeue", ""},
-    {"nodes", "resources.nodes"},
-    {"ntasks", "launch.per_node"},
-    {"ntasks-per-node", "launch.per_node"},
-    {"open-mode", ""},
-    {"output", ""},
-    {"parsable", ""},
-    {"partition", "resources.partition"},
-    {"propagate", ""},
-    {"qos", "resources.qos"},
-    {"quiet", ""},
-    {"requeue", ""},
-    {"reservation", "resources.reservation"},
-    {"signal", "checkpoint.save_time"},
-    {"test-only", ""},
-    {"time", "resources.time"},
-    {"uid", ""},
-    {"usage", ""},
-    {"version", ""},
-    {"wait", ""},
-    {"workdir", ""},
-    {"wrap", "launch.command"},
-};
 
 constexpr std::string_view exclude_option = "--exclude=";
 
@@ -107,25 +61,12 @@ Result<void> check_plan(const AttemptPlan &plan) {
     return {};
 }
 
-// "--name=value" or "--name", nothing that sbatch would take for its script, and nothing that the protocol needs.
 Result<void> check_user_option(const std::string &option) {
     const std::string key = "resources.sbatch";
     if (auto checked = check_value(key, option); !checked)
         return checked;
-    const std::string name = option.substr(0, option.find('='));
-    const bool well_formed = name.size() > 2 && starts_with(name, "--") &&
-                             name.find_first_not_of("abcdefghijklmnopqrstuvwxyz0123456789-") == std::string::npos;
-    if (!well_formed)
-        return invalid(key, "\"" + option + "\" is not a long option of sbatch",
-                       "write each option as one item: --name or --name=value");
-    for (const auto &entry : reserved) {
-        // sbatch accepts the beginning of a name as well.
-        if (!starts_with(entry.option, name.substr(2)) || starts_with(option, exclude_option))
-            continue;
-        return invalid(key, fmt::format("{} can't be used here: trainctl sets --{} itself", name, entry.option),
-                       entry.key.empty() ? "" : fmt::format("use {} for it", entry.key));
-    }
-    return {};
+    const auto problem = check_sbatch_option(option);
+    return problem.empty() ? Result<void>{} : Result<void>{invalid(key, problem)};
 }
 
 std::string time_text(seconds time) {

@@ -21,9 +21,7 @@ RUN_LIMIT = 150  # seconds until a run is at its end, on a busy machine
 SEED = "1"
 GONE_LIMIT = 10  # seconds after a run's end until none of its processes lives
 LOOK_EVERY = 2  # seconds between two looks of a user, on sites where a run needs them
-
-# How long sbatch itself may go on retrying: the sandbox's answers at once.
-os.environ["TRAINCTL_SUBMIT_HORIZON_S"] = "5"
+SUBMIT_RETRY = "5s"  # how long sbatch itself may go on retrying: the sandbox's answers at once
 
 
 def status_lines(pid):
@@ -170,7 +168,7 @@ class Run:
     def command(self, *arguments, check=None, env=None):
         before = self.home.env
         try:
-            self.home.env = dict(before, TRAINCTL_SUBMIT_HORIZON_S="5", **(env or {}))
+            self.home.env = dict(before, **(env or {}))
             return self.home.run(*arguments, check=check)
         finally:
             self.home.env = before
@@ -309,8 +307,7 @@ class Waiting:
     def __init__(self, run):
         self.run = run
         with open(f"{run.folder}/wait.out", "w", encoding="utf-8") as out, open(f"{run.folder}/wait.err", "w", encoding="utf-8") as err:
-            self.process = subprocess.Popen([TRAINCTL, "submit", "--wait", run.file], stdin=subprocess.DEVNULL, stdout=out, stderr=err,
-                                            env=dict(run.home.env, TRAINCTL_SUBMIT_HORIZON_S="5"))
+            self.process = subprocess.Popen([TRAINCTL, "submit", "--wait", run.file], stdin=subprocess.DEVNULL, stdout=out, stderr=err, env=run.home.env)
 
     def text(self, name):
         with open(f"{self.run.folder}/wait.{name}", encoding="utf-8") as file:
@@ -353,6 +350,10 @@ class RunCase(unittest.TestCase):
         cls.addClassCleanup(shutil.rmtree, folder, ignore_errors=True)
         before = cls.sandbox.home.env
         shutil.copytree(f"{before['XDG_CONFIG_HOME']}/trainctl", f"{folder}/trainctl")
+        path = f"{folder}/trainctl/clusters.yaml"
+        with open(path, encoding="utf-8") as file:
+            text = re.sub(r"^ *submit_retry:.*\n", "", file.read(), flags=re.MULTILINE)
+        write(path, re.sub(r"^( +)via:.*\n", rf"\g<0>\1submit_retry: {SUBMIT_RETRY}\n", text, flags=re.MULTILINE))
         cls.sandbox.home.env = dict(before, XDG_CONFIG_HOME=folder)
 
     def make(self, name, *options, **more):
@@ -387,7 +388,7 @@ class RunCase(unittest.TestCase):
         self.addCleanup(write, path, before)
         status = self.sandbox.known()
         keys = {"via": "ssh", "host": self.sandbox.name, "ssh_config": status["ssh_config"], "root": self.sandbox.root(),
-                "environment": {"SLURM_CONF": status["slurm_conf"], **(environment or {})}, **more}
+                "submit_retry": SUBMIT_RETRY, "environment": {"SLURM_CONF": status["slurm_conf"], **(environment or {})}, **more}
         write(path, before.rstrip("\n") + f"\n  {name}: {json.dumps(keys)}\n")
         return name
 

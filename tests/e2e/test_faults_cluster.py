@@ -25,9 +25,11 @@ class ClusterTest(RunCase):
         cls.sandbox = Sandbox(home, "broken")
         cls.addClassCleanup(cls.sandbox.down, check=None)
         cls.sandbox.up("--nodes", "4", "--prolog", prolog, "--slurmd-timeout", "5")
+        cls.own_profiles()
 
     def setUp(self):
         self.sandbox.up()
+        self.own_profiles()
         for node in os.listdir(self.bad):
             os.remove(f"{self.bad}/{node}")
         for line in self.sandbox.slurm("sinfo", "-h", "-N", "-p", "gpu", "-o", "%N %t").splitlines():

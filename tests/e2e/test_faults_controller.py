@@ -14,6 +14,7 @@ class ControllerTest(RunCase):
         cls.sandbox = Sandbox(home, "headless")
         cls.addClassCleanup(cls.sandbox.down, check=None)
         cls.sandbox.up("--nodes", "2")
+        cls.own_profiles()
 
     def test_a_controller_that_is_down_loses_nothing(self):
         run = self.start_waited("controlled", "--crash-at", "200", "--crash-attempts", "1", steps=220, every=50)

@@ -100,8 +100,7 @@ class SubmitTest(RunCase):
     def start_submit(self, run):
         error = self.enterContext(open(f"{run.folder}/submit.err", "w", encoding="utf-8"))
         out = self.enterContext(open(f"{run.folder}/submit.out", "w", encoding="utf-8"))
-        submit = subprocess.Popen([TRAINCTL, "submit", run.file], stdout=out, stderr=error,
-                                  env=dict(run.home.env, TRAINCTL_SUBMIT_HORIZON_S="5"))
+        submit = subprocess.Popen([TRAINCTL, "submit", run.file], stdout=out, stderr=error, env=run.home.env)
         self.addCleanup(submit.wait)
         self.addCleanup(submit.kill)
         return submit

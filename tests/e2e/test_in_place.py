@@ -230,6 +230,7 @@ class NodesLost(InPlaceCase):
         cls.sandbox = Sandbox(home, "inplace")
         cls.addClassCleanup(cls.sandbox.down, check=None)
         cls.sandbox.up("--nodes", "8", "--slurmd-timeout", "5", "--preempt-grace", "20")
+        cls.own_profiles()
 
     def test_a_lost_node_and_preemption(self):
         begun = all_at_once(lambda case: case(), (self.spare, self.shrink, self.preempt))

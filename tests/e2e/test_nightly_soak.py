@@ -31,6 +31,7 @@ class Soak(RunCase):
         cls.sandbox = Sandbox(home, "soak")
         cls.addClassCleanup(cls.sandbox.down, check=None)
         cls.sandbox.up("--nodes", "8", "--slurmd-timeout", "5")
+        cls.own_profiles()
 
     def setUp(self):
         self.random, self.begun, self.count = random.Random(SEED), time.monotonic(), 0
@@ -97,6 +98,7 @@ class Soak(RunCase):
         due = [node for node, when in self.lost_nodes.items() if now or when < time.monotonic()]
         if due:
             self.sandbox.up()  # brings back all
+            self.own_profiles()
             self.lost_nodes.clear()
             self.say(f"back     {', '.join(due)}")
 

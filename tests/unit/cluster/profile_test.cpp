@@ -47,6 +47,14 @@ clusters:
 
 } // namespace
 
+TEST_CASE("profiles: how long sbatch goes on trying is in range, and is kept") {
+    const auto parsed = parse_profiles("clusters:\n  a: {submit_retry: 5m}\n  b: {}\n", "c.yaml");
+    CHECK(parsed.profiles.at("a").submit_retry == std::chrono::seconds{300});
+    CHECK(!parsed.profiles.at("b").submit_retry);
+    for (const char *bad : {"0s", "4s", "2h", "soon"})
+        CHECK(problems_of("clusters:\n  a: {submit_retry: " + std::string{bad} + "}\n").find("submit_retry") != std::string::npos);
+}
+
 TEST_CASE("profiles: a file as people write it") {
     const auto parsed = parse_profiles(two, "c.yaml");
     CHECK(problems_of(two) == "");

@@ -38,6 +38,7 @@ struct DeskRoom {
     std::vector<Partition> cluster;
     std::optional<Error> no_partitions; // where Slurm does not say
     std::vector<Json> said;
+    std::function<std::optional<Duration>(const std::string &)> age; // of files, where their file system tells
 
     Json submit_request(const std::string &run = "gpt-abcde") const {
         const auto yaml = "name: gpt\nresources:\n  nodes: 2\nenvironment:\n  secrets: [API_KEY]\nlaunch:\n  command: [python3, train.py]\ncheckpoint:\n  dir: " + checkpoints + "\n";
@@ -64,7 +65,7 @@ struct DeskRoom {
         } clock{desk.clock, std::move(meanwhile)};
         DeskCall call{request, root, its_files, desk.scheduler, clock,
                       [this]() -> Result<std::vector<Partition>> { return no_partitions ? Result<std::vector<Partition>>{*no_partitions} : cluster; },
-                      [this](const Json &message) { said.push_back(message); }, desk.world.who};
+                      [this](const Json &message) { said.push_back(message); }, desk.world.who, {}, age};
         return serve_desk(call);
     }
     Result<Json> ask(const Json &request, std::function<void()> meanwhile = {}) {
@@ -100,6 +101,20 @@ struct DeskRoom {
     }
     std::optional<std::string> read(const std::string &path) { return files.read(path).value(); }
     std::optional<Ended> ended() { return read_record_file<Ended>(files, paths.file("ended.json")).value(); }
+
+    // Facts in the desks' journals, as they were written: "verdict 1".
+    std::vector<std::string> facts() {
+        std::map<std::string, std::string> contents;
+        for (const auto &name : files.list(paths.file("journal")).value())
+            contents.emplace(name, *read(paths.file("journal/" + name)));
+        auto journal = read_journals(contents);
+        CHECK(journal.problems.empty());
+        std::stable_sort(journal.events.begin(), journal.events.end(), [](const Event &a, const Event &b) { return a.wall_ms < b.wall_ms; });
+        std::vector<std::string> out;
+        for (const auto &event : journal.events)
+            out.push_back(event.name + " " + std::to_string(event.attempt));
+        return out;
+    }
 
     // Live jobs of all names.
     int live() const {

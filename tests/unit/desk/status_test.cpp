@@ -1,5 +1,7 @@
 #include "desk_room.h"
 
+#include "desk/file_age.h"
+
 using namespace trainctl;
 using namespace std::chrono_literals;
 
@@ -84,6 +86,66 @@ TEST_CASE("desk status: a silent Slurm means that nothing is known") {
     CHECK(status.at("state") == "unknown");
     CHECK(status.at("attempts").at(0).at("unknown_since").get<std::int64_t>() > 0); // when something was known last
     CHECK(room.slurm.counters.submits == 1);
+}
+
+TEST_CASE("desk status and list: a job in a state that nobody knows is unknown, and since when") {
+    DeskRoom room;
+    const auto job = room.train();
+    for (const char *evidence : {"squeue", "sacct"}) {
+        CAPTURE(evidence);
+        room.slurm.tells = [&](JobSighting &seen) {
+            seen.phase = JobPhase::unknown;
+            seen.state = "BRAND_NEW";
+            seen.evidence = evidence;
+        };
+        auto look = room.request("status");
+        look["act"] = false;
+        const auto status = room.answer(look);
+        CHECK(status.at("state") == "unknown");
+        CHECK(status.at("text").get<std::string>().find("BRAND_NEW") != std::string::npos);
+        CHECK(status.at("unknown_since").get<std::int64_t>() > 0);
+        CHECK(status.at("attempts").at(0).at("unknown_since") == status.at("unknown_since"));
+        const auto listed = room.answer({{"verb", "list"}}).at("runs").at(0);
+        CHECK(listed.at("state") == "unknown");
+        CHECK(listed.at("unknown_since") == status.at("unknown_since"));
+    }
+    room.slurm.tells = {};
+    const auto listed = room.answer({{"verb", "list"}}).at("runs").at(0);
+    CHECK(listed.at("state") == "running");
+    CHECK(!listed.contains("unknown_since"));
+    CHECK(room.slurm.job(job).phase == JobPhase::running);
+}
+
+TEST_CASE("desk status and list: how old a beat is comes from its file system, not from two machines' clocks") {
+    DeskRoom room;
+    room.train();
+    ProgressFile progress;
+    progress.written = unix_seconds(room.slurm.now()) - 3600; // the head's clock is an hour behind
+    room.put(1, "progress.json", progress);
+    room.age = [&](const std::string &path) -> std::optional<Duration> {
+        CHECK(path == room.paths.attempt_file(AttemptNo{1}, "progress.json"));
+        return 4s;
+    };
+    CHECK(room.answer(room.request("status")).at("attempts").at(0).at("progress").at("age_s") == 4);
+    CHECK(room.answer({{"verb", "list"}}).at("runs").at(0).at("age_s") == 4);
+}
+
+TEST_CASE("file age: by the clock of the file system, which leaves nothing behind") {
+    TempDir folder;
+    PosixFiles files;
+    const auto path = folder / "progress.json";
+    CHECK(!file_age(path));
+    REQUIRE(files.write(path, "{}"));
+    const auto set_back = [&](int seconds) {
+        const auto time = std::filesystem::last_write_time(path) - std::chrono::seconds{seconds};
+        std::filesystem::last_write_time(path, time);
+    };
+    set_back(100);
+    REQUIRE(file_age(path));
+    CHECK(*file_age(path) >= 100s);
+    set_back(-10'000); // written later than now
+    CHECK(*file_age(path) == Duration::zero());
+    CHECK(files.list(folder.path()).value() == std::vector<std::string>{"progress.json"});
 }
 
 TEST_CASE("desk status: a broken file of an old attempt is told, and the run goes on") {

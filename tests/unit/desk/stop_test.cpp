@@ -69,6 +69,22 @@ TEST_CASE("desk stop: whichever effect fails and however, again ends the run and
     }
 }
 
+TEST_CASE("desk journal: what the desk did to a run is in a journal of its own, a file for each process") {
+    DeskRoom room;
+    const auto job = room.train();
+    room.answer(room.request("status")); // did nothing
+    CHECK(room.facts().empty());
+    room.slurm.end(job, "NODE_FAIL");
+    room.answer(room.request("status"));
+    room.slurm.advance(5s);
+    room.answer(room.request("cancel"));
+    room.slurm.advance(5s);
+    room.answer(room.request("resume"));
+    CHECK(room.facts() == std::vector<std::string>{"verdict 1", "cancel_wished 2", "jobs_cancelled 2", "run_ended 2", "verdict 2", "resumed 2"});
+    CHECK(room.files.list(room.paths.file("journal")).value().size() >= 3);
+    CHECK(room.open_to_others().empty());
+}
+
 TEST_CASE("desk stop: a head that does not go is waited for, not for ever, and the wish stays") {
     DeskRoom room;
     room.train();

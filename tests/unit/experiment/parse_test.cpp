@@ -219,6 +219,8 @@ TEST_CASE("experiment: values, each problem by its exact words") {
          "'resources.sbatch[1]' '--mail-type FAIL' must be one option: --name or "
          "--name=value (each option is an item of its own)"},
         {"resources.sbatch=[--time=5]", "'resources.sbatch[1]' --time can't be given here: use resources.time"},
+        {"resources.sbatch=[--uid=0]", "'resources.sbatch[1]' --uid can't be given here: trainctl sets it itself, and needs it as it is"},
+        {"resources.sbatch=[--exclud=n1]", "'resources.sbatch[1]' --exclud can't be given here: write it out, --exclude"},
         {"resources.sbatch=[--depend=x]", "'resources.sbatch[1]' --depend can't be given here: sbatch takes it for "
                                           "--dependency: trainctl sets it itself, and needs it as it is"},
         {"resources.sbatch={exclusive: true, nice: 5}", ""},
