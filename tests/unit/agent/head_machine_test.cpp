@@ -271,48 +271,6 @@ TEST_CASE("head: the last step counts as finished whoever asked for an end") {
     CHECK(rig.kind() == OutcomeKind::finished);
 }
 
-TEST_CASE("head: stop saves where that can be done, and kills where not") {
-    for (const bool can_save : {false, true}) {
-        CAPTURE(can_save);
-        Rig rig{can_save ? Rig::saving() : Rig::standard()};
-        rig.train();
-        rig.give(StopWish{});
-        rig.give(StopWish{});
-        CHECK(rig.count<KillRanks>() == (can_save ? 0u : 1u));
-        rig.pass(62s);
-        CHECK(rig.count<KillRanks>() == 1);
-        rig.all_dead();
-        if (can_save)
-            CHECK(rig.kind() == OutcomeKind::stopped);
-    }
-    Rig early;
-    early.give(StopWish{});
-    CHECK(early.kind() == OutcomeKind::stopped);
-}
-
-TEST_CASE("head: a cancel looks like a preemption at first, and gets no save") {
-    for (const bool cancelled : {true, false}) {
-        CAPTURE(cancelled);
-        Rig rig{Rig::saving()};
-        rig.train();
-        rig.give(NodeTerm{"n1"});
-        CHECK(rig.count<LookAtWishes>() == 1);
-        rig.give(CheckpointPolled{});
-        CHECK(rig.count<SendSave>() == 0);
-        if (cancelled)
-            rig.give(StopWish{false});
-        rig.give(WishesSeen{});
-        CHECK(rig.count<SendSave>() == (cancelled ? 0u : 1u));
-        CHECK(rig.count<KillRanks>() == (cancelled ? 1u : 0u));
-    }
-    Rig blind{Rig::saving()}; // control/ can't be read: saved rather than lost
-    blind.train();
-    blind.give(TermSignal{});
-    blind.give(CheckpointPolled{});
-    blind.pass(1s);
-    CHECK(blind.count<SendSave>() == 1);
-}
-
 TEST_CASE("head: no beat for a lease, or another attempt, kills the ranks") {
     Rig rig;
     rig.train();
