@@ -2,7 +2,7 @@
 
 #include "base/fd.h"
 #include "base/files.h"
-#include "base/ids.h"
+#include "base/hash.h"
 
 #include <algorithm>
 #include <fcntl.h>

@@ -1,7 +1,6 @@
 #include "desk/root_check.h"
 
 #include "base/hash.h"
-#include "base/ids.h"
 
 #include <cstring>
 #include <fmt/format.h>

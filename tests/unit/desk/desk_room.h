@@ -104,10 +104,7 @@ struct DeskRoom {
 
     // Facts in the desks' journals, as they were written: "verdict 1".
     std::vector<std::string> facts() {
-        std::map<std::string, std::string> contents;
-        for (const auto &name : files.list(paths.file("journal")).value())
-            contents.emplace(name, *read(paths.file("journal/" + name)));
-        auto journal = read_journals(contents);
+        auto journal = read_run_journal(files, paths);
         CHECK(journal.problems.empty());
         std::stable_sort(journal.events.begin(), journal.events.end(), [](const Event &a, const Event &b) { return a.wall_ms < b.wall_ms; });
         std::vector<std::string> out;
