@@ -170,7 +170,8 @@ class SubmitTest(RunCase):
 
     def killed_at(self, who, point, last):
         """A submit whose client, or whose desk and all below it, dies while the desk stands at this point."""
-        gates, run, submit = self.case(f"{who}-at-{point.replace('.', '-')}", [point])
+        # Where there is a job already it trains meanwhile, and must not be at its end before somebody asks for it.
+        gates, run, submit = self.case(f"{who}-at-{point.replace('.', '-')}", [point], **({"steps": 200} if last == "job" else {}))
         desk = gates.wait(point)
         if who == "client":
             submit.kill()

@@ -42,7 +42,7 @@ class FromOutside(RunCase):
         self.assertGreaterEqual(run.wait_step(1, attempt=2)["step"], 11)
 
     def test_stop_saves_and_cancel_does_not_and_resume_goes_on_after_each(self):
-        run = self.start("stopped", steps=150, every=1000)
+        run = self.start("stopped", steps=150, step_time=0.1, every=1000)
         run.wait_step(12)
         self.assertIn("stopped", run.command("stop", run.id, check=0).stdout)
         self.check_nothing_left(run)
