@@ -165,7 +165,7 @@ class SubmitTest(RunCase):
     def case(self, name, points, **keys):
         gates = Gates(self, name, **({"root": keys["root"]} if "root" in keys else {}))
         gates.close(*points)
-        run = self.make(name, steps=15, every=5, cluster=gates.cluster, **keys)
+        run = self.make(name, **{"steps": 15, "every": 5, "cluster": gates.cluster, **keys})
         return gates, run, self.start_submit(run)
 
     def killed_at(self, who, point, last):
