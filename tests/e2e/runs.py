@@ -389,6 +389,8 @@ class RunCase(unittest.TestCase):
         status = self.sandbox.known()
         keys = {"via": "ssh", "host": self.sandbox.name, "ssh_config": status["ssh_config"], "root": self.sandbox.root(),
                 "submit_retry": SUBMIT_RETRY, "environment": {"SLURM_CONF": status["slurm_conf"], **(environment or {})}, **more}
+        if keys["via"] == "local":
+            del keys["host"], keys["ssh_config"]
         write(path, before.rstrip("\n") + f"\n  {name}: {json.dumps(keys)}\n")
         return name
 

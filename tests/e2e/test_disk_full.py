@@ -1,0 +1,115 @@
+"""A run root that fills up while a run lives, and one that may not be written: nothing is lost, and what is wrong is told."""
+
+import os
+import shutil
+import subprocess
+import tempfile
+import unittest
+
+from harness import TRAINCTL, wait_until
+from runs import RUN_LIMIT, RunCase
+
+ROOM = 16 << 20  # bytes of the root besides the agent
+UNTIL_FULL = 1 << 16
+
+
+class DiskFullTest(RunCase):
+    def small_root(self):
+        """A file system of its own, that a test may fill; the name of a cluster with its root there, and the root."""
+        if os.getuid() != 0:
+            self.skipTest("only root can mount a small tmpfs")
+        agent = os.environ.get("TRAINCTL_AGENT") or f"{os.path.dirname(TRAINCTL)}/trainctl-agent"
+        folder = tempfile.mkdtemp(prefix="tc-full-")
+        size = os.stat(agent).st_size + ROOM
+        if subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size},mode=0700", "tmpfs", folder], capture_output=True, timeout=10,
+                          check=False).returncode != 0:
+            os.rmdir(folder)
+            self.skipTest("a tmpfs can't be mounted here")
+        self.addCleanup(os.rmdir, folder)
+        self.addCleanup(subprocess.run, ["umount", "--lazy", folder], check=True, timeout=10)
+        return self.profile("small", root=folder), folder
+
+    def fill(self, folder):
+        """Takes all the space that is left; its path."""
+        path = f"{folder}/filler"
+        try:
+            with open(path, "ab", buffering=0) as file:
+                while file.write(b"\0" * UNTIL_FULL):
+                    pass
+        except OSError as error:
+            self.assertIn("No space left", str(error))
+        return path
+
+    def start_there(self, name, *options, **keys):
+        cluster, root = self.small_root()
+        return self.start(name, *options, cluster=cluster, root=root, health__preflight="off", **keys), root
+
+    def finish(self, run):
+        """Whoever looks puts it right; it ends well, and each step was trained from the one before it."""
+        wait_until(lambda: run.status()["state"] == "finished", RUN_LIMIT, f"the end of {run.id}")
+        self.check_lineage(run)
+        self.check_nothing_left(run)
+
+    def test_full_while_training(self):
+        run, root = self.start_there("fullstep", steps=80, every=1000)
+        run.wait_step(5)
+        head = run.head()
+        filler = self.fill(root)
+        run.wait_step(30)
+        self.assertEqual(run.head(), head)
+        os.remove(filler)
+        self.finish(run)
+        self.assertEqual(self.resumes(run), [(1, 0)])
+
+    def test_full_while_saving(self):
+        run, root = self.start_there("fullsave", steps=60, every=20)
+        run.wait_step(22)
+        wait_until(lambda: run.newest_checkpoint() == 20, what="a checkpoint")
+        filler = self.fill(root)
+        run.wait_step(39)
+        wait_until(lambda: not run.processes("trainer.py"), RUN_LIMIT, "the end of a training that can't save")
+        os.remove(filler)
+        self.finish(run)
+        self.assertEqual(self.resumes(run)[-1][1], 20)
+
+    def test_full_while_the_next_attempt_claims(self):
+        run, root = self.start_there("fullclaim", "--crash-at", "30", "--crash-attempts", "1", steps=60, every=20)
+        run.wait_step(22)
+        run.wait_standby()
+        filler = self.fill(root)
+        wait_until(lambda: run.job() not in run.jobs(), RUN_LIMIT, "the end of attempt 1")
+        os.remove(filler)
+        self.finish(run)
+        self.assertEqual(self.resumes(run)[-1][1], 20)
+
+
+class DeniedTest(RunCase):
+    """As an ordinary user: root, too, is one without the capabilities that pass over permissions."""
+
+    def as_ordinary_user(self):
+        if os.getuid() != 0:
+            return []
+        command = ["setpriv", "--bounding-set", "-dac_override,-dac_read_search"]
+        if not shutil.which("setpriv") or subprocess.run([*command, "true"], capture_output=True, timeout=10, check=False).returncode != 0:
+            self.skipTest("root's capabilities can't be dropped here")
+        return command
+
+    def run_as_user(self, *arguments):
+        return subprocess.run([*self.as_ordinary_user(), TRAINCTL, *arguments], env=self.sandbox.home.env, timeout=RUN_LIMIT, text=True,
+                              stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=False)
+
+    def test_a_root_that_may_not_be_written_is_told_and_nothing_is_made(self):
+        folder = tempfile.mkdtemp(prefix="tc-denied-")
+        self.addCleanup(shutil.rmtree, folder)
+        os.chmod(folder, 0o500)
+        run = self.make("denied", cluster=self.profile("denied", root=f"{folder}/root", via="local"))
+        result = self.run_as_user("submit", run.file)
+        self.assertEqual(result.returncode, 1, result.stderr)
+        self.assertIn("Permission denied", result.stderr)
+        self.assertIn("hint:", result.stderr)
+        self.assertEqual(result.stdout, "")
+        self.assertEqual(os.listdir(folder), [])
+
+
+if __name__ == "__main__":
+    unittest.main()
