@@ -107,6 +107,7 @@ class Launchers(RunCase):
         command = run.experiment["launch"]["command"]
         self.launched(run, kind="node", preset="torchrun", command=["python3", *command[1:]])
         run.wait_step(25)
+        at = run.entries()[-1]["step"]
         kill(run.rank(1), signal.SIGKILL)
         run.wait_end()
         self.check_lineage(run)
