@@ -177,7 +177,10 @@ private:
             std::optional<JobSighting> job;
             if (verdict_needs_slurm(attempt))
                 job = final_sighting(attempt);
-            if (auto written = write_verdict(world_, job_.paths, attempt.no, judge(attempt, job, job_.own_uid)); !written)
+            const auto verdict = judge_anew(world_, job_.paths, attempt, job, job_.own_uid);
+            if (!verdict)
+                return verdict.error();
+            if (auto written = write_verdict(world_, job_.paths, attempt.no, *verdict); !written)
                 return written.error();
         }
         return {};

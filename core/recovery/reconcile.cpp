@@ -180,7 +180,10 @@ private:
         for (auto &attempt : result_.run.attempts) {
             if (attempt.verdict || !had_job(attempt))
                 continue;
-            attempt.verdict = judge(attempt, jobs_.of(attempt, name(attempt)), request_.own_uid);
+            auto verdict = judge_anew(world_, paths_, attempt, jobs_.of(attempt, name(attempt)), request_.own_uid);
+            if (!verdict)
+                return verdict.error();
+            attempt.verdict = *verdict;
             if (auto written = write_verdict(world_, paths_, attempt.no, *attempt.verdict); !written)
                 return written.error();
         }
@@ -240,6 +243,16 @@ std::vector<std::string> recent_job_names(const RunView &run, const RunId &id) {
     for (auto attempt = run.attempts.rbegin(); attempt != run.attempts.rend() && names.size() < most; ++attempt)
         names.push_back(job_name(id, attempt->no));
     return names;
+}
+
+Result<Verdict> judge_anew(World &world, const RunPaths &paths, const AttemptView &attempt, const std::optional<JobSighting> &job, std::uint32_t own_uid) {
+    if (!job || job->state != "CANCELLED" || !verdict_needs_slurm(attempt))
+        return judge(attempt, job, own_uid);
+    // A change of our own makes an NFS client look at the folder anew.
+    if (auto written = world.files.write(paths.attempt_file(attempt.no, "judged"), "Slurm says CANCELLED\n"); !written)
+        return written.error();
+    const auto fresh = look_at_attempt(world.files, paths, attempt.no);
+    return fresh ? Result<Verdict>{judge(*fresh, job, own_uid)} : Result<Verdict>{fresh.error()};
 }
 
 Result<void> write_verdict(World &world, const RunPaths &paths, AttemptNo no, Verdict verdict) {

@@ -43,6 +43,9 @@ Result<Reconciled> reconcile(World &world, const RunPaths &paths, const Reconcil
 // more, and `resume` brings them anew.
 Result<void> end_run(World &world, const RunPaths &paths, const Ended &ended);
 
+// judge(), with what an agent wrote just before it cancelled the job: Slurm's word may be newer than `attempt`.
+Result<Verdict> judge_anew(World &world, const RunPaths &paths, const AttemptView &attempt, const std::optional<JobSighting> &job, std::uint32_t own_uid);
+
 // verdict.json, once.
 Result<void> write_verdict(World &world, const RunPaths &paths, AttemptNo no, Verdict verdict);
 

@@ -14,6 +14,7 @@ struct Host {
     std::string name;
     Instant cut_until{};   // its file system and network hang until then
     Instant net_until{};   // its network alone: what runs there goes on writing
+    Instant slurmd_until{}; // its slurmd is gone: Slurm neither hears nor reaches it, and what runs there goes on
     bool dead = false;
     std::map<std::string, Instant> absent;  // names learned to be absent, and when
     std::map<std::string, std::pair<Instant, std::vector<std::string>>> listings;

@@ -223,6 +223,8 @@ void HeadShell::act(const HeadAction &action) {
 void HeadShell::start_generation(const StartGeneration &action) {
     if (action.generation > 1)
         resume_from_ = action.resume_from;
+    if ((resume_from_ ? resume_from_->path : "") != in_use_)
+        setup_.agents.trade.ledger.claim("a generation goes on from another checkpoint than was chosen");
     first_speaks_ = false;
     note(fmt::format("attempt {}: generation {} on {} nodes from {}", start_.attempt.value, action.generation, action.nodes.size(),
                      resume_from_ ? resume_from_->path : "the beginning"));

@@ -36,7 +36,11 @@ Schedule::Schedule(std::uint64_t seed, bool trace)
         disk_.folders.insert(folder);
     draw_site();
     draw_training();
-    ledger_.run_over = [this] { return disk_.files.contains(paths_.file("ended.json")); };
+    ledger_.run_over = [this] { // long enough for every host to see it
+        const auto file = disk_.files.find(paths_.file("ended.json"));
+        const auto end = file != disk_.files.end() ? from_json_text<Ended>(file->second, "") : Result<Ended>{Error{}};
+        return end && unix_seconds(clock_.wall()) - end->when > std::chrono::seconds{disk_.staleness() / 1s + 60}.count();
+    };
 }
 
 Schedule::~Schedule() { loop_.kill_all(); } // they unwind while what they use is there
@@ -181,6 +185,8 @@ void Schedule::plan_limit(const Job &job) {
     loop_.at(limit, [this, mine, soon] {
         Job *now = mine();
         findings_.waited_for_limit += now != nullptr && !soon ? 1 : 0;
+        if (now != nullptr && !soon && loop_.alive(*now->head))
+            ledger_.claim("a head waited for ever: only the time limit ended it");
         if (now != nullptr)
             slurm_->terminate(*now, "TIMEOUT");
     });

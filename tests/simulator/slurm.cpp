@@ -103,7 +103,7 @@ void Slurm::kill_processes(const Job &job) {
         if (usable(*host))
             loop_.at(loop_.now() + loop_.between(1ms, 2s), [this, job, host] { on_kill(job, *host); });
         else if (loop_.chance(0.8))
-            loop_.at(std::max(loop_.now(), host->cut_until) + loop_.between(1s, 30s), [this, job, host] { on_kill(job, *host); });
+            loop_.at(std::max({loop_.now(), host->cut_until, host->slurmd_until}) + loop_.between(1s, 30s), [this, job, host] { on_kill(job, *host); });
     }
 }
 
@@ -143,6 +143,8 @@ void Slurm::terminate(Job &job, const std::string &end_state) {
 void Slurm::fail_node(Host &host, bool cut_off, Duration cut) {
     if (cut_off && cut > 0s)
         host.cut_until = loop_.now() + cut;
+    else if (cut_off)
+        host.slurmd_until = loop_.now() + loop_.between(slurmd_timeout, 4 * slurmd_timeout);
     else if (!cut_off)
         host.dead = true;
     for (auto &[number, job] : jobs) {

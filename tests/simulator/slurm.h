@@ -5,6 +5,7 @@
 #include "simulator/disk.h"
 #include "slurm/scheduler.h"
 
+#include <algorithm>
 #include <functional>
 #include <map>
 
@@ -52,7 +53,7 @@ public:
     // Dead; or cut off from everything for a while; or (cut_off for no time) only its slurmd is gone.
     void fail_node(Host &host, bool cut_off, Duration cut);
     void requeue(Job &job);
-    bool usable(const Host &host) const { return !host.dead && loop_.now() >= host.cut_until; }
+    bool usable(const Host &host) const { return !host.dead && loop_.now() >= std::max(host.cut_until, host.slurmd_until); }
     Job *find(JobId id);
     std::vector<Job *> live(const std::string &prefix);
     std::map<std::uint64_t, Job> jobs;

@@ -74,7 +74,8 @@ void Training::go_on() {
         loop.chance(0.5) ? member->exit(0, 1, 0) : member->exit(0, 0, 11);
         return;
     }
-    if (loop.chance(trade_.setting.hang)) {
+    // Of one that is done the head waits for the end, however long an export takes.
+    if (state_.step < trade_.setting.total_steps && loop.chance(trade_.setting.hang)) {
         ++trade_.hangs;
         trade_.note(fmt::format("generation {} hangs at step {}", key_.generation, state_.step));
         hung_ = true;
