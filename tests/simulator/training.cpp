@@ -120,6 +120,7 @@ void Training::begin_save() {
     write(save, 0, 1ms, [this, save](bool alive) {
         if (!alive)
             return;
+        trade_.complete_since.erase(save->state.step);
         trade_.disk.remove_tree(save->folder);
         trade_.disk.folders.insert(save->folder);
         for (std::size_t member = 0; member < members_.size(); ++member)
