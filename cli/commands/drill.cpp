@@ -180,7 +180,7 @@ int drill(const Options &options) {
         if (!story)
             return report_error(story.error());
         print(options.json ? dump_json(*story, 2) + "\n" : drill_text(*story));
-        const auto &ended = (*story)["ended"];
+        const Json ended = story->value("ended", Json{}); // not there without a wait
         if (ended.is_object() && ended.value("kind", "") == "failed")
             return exit_run_failed;
         return story->value("over", Json{}) == Json(false) && !ended.is_object() ? exit_failed : exit_ok;
