@@ -262,6 +262,8 @@ Outcome Schedule::train(const Claimant &me, const TrainHooks &hooks, Host &host)
 void Schedule::check_choice(Instant from, const std::vector<int> &complete, const std::optional<CheckpointSeen> &choice) {
     if (choice && !checkpoints_->whole(choice->path))
         ledger_.claim("chosen and not whole: " + choice->path);
+    if (loop_.now() - from > limits_.lease) // its file system hung: the head has given up, and a successor may have removed what was there
+        return;
     int newest = 0;
     for (const int step : complete)
         if (const auto since = trade_->complete_since.find(step);
