@@ -88,6 +88,7 @@ TEST_CASE("flow: an srun that dies with the agents' streams is started again, an
     REQUIRE(eventually([&] { return it.all_up(); }));
     const auto pids = split(slurp(it.dir / "srun.pids"), ' ');
     REQUIRE(pids.size() == 2);
+    const auto deaf = {it.agent("n1"), it.agent("n2")};
     for (const auto &pid : pids)
         ::kill(std::stoi(pid), SIGKILL);
     const auto outcome = it.finish();
@@ -95,4 +96,6 @@ TEST_CASE("flow: an srun that dies with the agents' streams is started again, an
     CHECK(outcome.kind == OutcomeKind::finished);
     CHECK(outcome.generations == 2);
     CHECK(split_lines(slurp(it.dir / "sruns")).size() == 3); // one for all, then one for each
+    for (const pid_t agent : deaf) // Slurm would end them with the job
+        ::kill(agent, SIGKILL);
 }
