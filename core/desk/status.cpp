@@ -118,7 +118,7 @@ Result<Json> status_of(DeskCall &call, const RunPaths &paths, bool act) {
     const auto now = unix_seconds(call.clock.wall());
     Json out{{"format", 1}, {"run", paths.run.value}, {"name", run->info.name}, {"state", to_string(seen->state)}, {"text", seen->text},
              {"cluster", run->info.cluster}, {"owner", run->info.owner}, {"created", run->info.created}, {"now", now}, {"dir", paths.dir()},
-             {"stop_wished", view->stop_wished}, {"ended", record_or_null(view->ended)}, {"attempts", Json::array()},
+             {"stop_wished", view->stop_wished()}, {"ended", record_or_null(view->ended)}, {"attempts", Json::array()},
              {"code", {{"hash", run->info.code_hash}, {"commit", run->info.git_commit}, {"dirty", run->info.git_dirty}}},
              {"journal_problems", read_run_journal(call.files, paths).problems}, {"problems", Json::array()}};
     for (const auto &attempt : view->attempts) {

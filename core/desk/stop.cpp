@@ -1,4 +1,5 @@
 #include "desk/desk.h"
+#include "recovery/policy.h"
 
 #include <algorithm>
 #include <fmt/format.h>
@@ -104,7 +105,7 @@ Result<Json> desk_stop(DeskCall &call) {
     call.note(*paths, stopper.last, stopper.save ? "stop_wished" : "cancel_wished", "");
 
     const Duration limit = ending_time + (stopper.save ? Duration{run->experiment.checkpoint.save_time} : 0s);
-    const Instant end = call.clock.now() + limit;
+    const Instant deadline = call.clock.now() + limit;
     std::string said;
     for (;;) {
         auto jobs = stopper.live_jobs();
@@ -116,12 +117,13 @@ Result<Json> desk_stop(DeskCall &call) {
             call.say({{"progress", said = text}});
         if (auto done = stopper.end_jobs(*jobs); !done)
             return done.error();
-        if (call.clock.now() >= end)
+        if (call.clock.now() >= deadline)
             return status_of(call, *paths, false); // still there: the answer says so, and the wish stays
         call.clock.sleep_for(poll);
     }
+    const auto end = end_by_wish(stopper.save ? EndWish::stop : EndWish::cancel);
     World world = call.world(*paths);
-    if (auto ended = end_run(world, *paths, Ended{EndKind::stopped, stopper.save ? "stopped by the user" : "cancelled by the user", stopper.last, 0}); !ended)
+    if (auto ended = end_run(world, *paths, Ended{end.kind, end.why, stopper.last, 0}); !ended)
         return ended.error();
     return status_of(call, *paths, true);
 }

@@ -229,7 +229,7 @@ Result<Json> desk_resume(DeskCall &call) {
     if (view->ended && view->ended->kind == EndKind::finished)
         return Error{ErrorKind::refused, "the run has finished: there is nothing to go on with", paths->dir(), "submit a new run"};
     const bool again = view->ended.has_value();
-    if (!again && view->stop_wished)
+    if (!again && view->stop_wished())
         return Error{ErrorKind::refused, "the run is being stopped and has not ended yet", paths->dir(), "wait for it: trainctl status " + paths->run.value};
     if (again) {
         auto experiment = next_experiment(call, *paths);

@@ -31,7 +31,7 @@ Result<TrainingNow> training_now(DeskCall &call, const RunPaths &paths) {
         return view.error();
     if (view->ended)
         return Error{ErrorKind::refused, fmt::format("the run has ended: {} ({})", to_string(view->ended->kind), view->ended->why), run, "trainctl resume " + run + " goes on with it"};
-    if (view->stop_wished)
+    if (view->stop_wished())
         return Error{ErrorKind::refused, "the run has been told to stop", run, "trainctl status " + run};
     const AttemptView *last = nullptr;
     for (const auto &attempt : view->attempts)

@@ -62,19 +62,10 @@ private:
     TrainHooks hooks(Instant checked) {
         return {checked,
                 [self = shared_from_this()](const ProgressFile &progress) { return self->beat(progress); },
-                [self = shared_from_this()] { return self->end_wish(); },
+                [self = shared_from_this()] { return self->wished("stop") ? end_wish(self->world_.files, self->job_.paths) : EndWish::none; },
                 [self = shared_from_this()] {
                     return self->wished("checkpoint-now") && self->world_.files.remove(self->job_.paths.wish("checkpoint-now")).ok();
                 }};
-    }
-
-    EndWish end_wish() {
-        if (!wished("stop"))
-            return EndWish::none;
-        const std::string path = job_.paths.wish("stop");
-        const auto text = world_.files.read(path);
-        const auto wish = parse_json(text && *text ? **text : "", path);
-        return wish && wish->is_object() && wish->value("save", Json(true)) == Json(false) ? EndWish::cancel : EndWish::stop;
     }
 
     bool wished(const std::string &name) {
@@ -190,8 +181,8 @@ private:
     std::optional<EndRun> end_before_training(const RunView &run) {
         RunView before = run;
         before.attempts.resize(static_cast<std::size_t>(job_.me.no.value - 1));
-        if (run.stop_wished || run.ended)
-            return EndRun{EndKind::stopped, cause::stopped};
+        if (run.stop_wished() || run.ended)
+            return end_by_wish(run.end_wish);
         if (before.attempts.empty() || before.last()->no <= run.forgiven)
             return std::nullopt;
         const NextStep next = decide_next(job_.recovery, before);
@@ -247,7 +238,7 @@ private:
         exclude_.insert(exclude_.end(), outcome.suspect_nodes.begin(), outcome.suspect_nodes.end());
         // A scancel looks like a time limit from here: only a successor that waits for our end may decide.
         const bool must_wait = outcome.kind == OutcomeKind::terminated;
-        if (!must_wait || !run->stop_wished)
+        if (!must_wait || !run->stop_wished())
             hand_over(must_wait ? std::optional{job_.me.job} : std::nullopt, !outcome.suspect_nodes.empty());
         return outcome.exit_code == 0 ? exit_go_on : outcome.exit_code;
     }

@@ -169,6 +169,10 @@ Tally tally(const RunView &run) {
 
 } // namespace
 
+EndRun end_by_wish(EndWish wish) {
+    return {EndKind::stopped, wish == EndWish::cancel ? "cancelled by the user" : "stopped by the user"};
+}
+
 NextStep decide_next(const Recovery &recovery, const RunView &run) {
     INVARIANT(run.last() != nullptr);
     const AttemptView *last = run.last();
@@ -176,15 +180,15 @@ NextStep decide_next(const Recovery &recovery, const RunView &run) {
     while (never_ran(cause_of(*last)) && last->no.value > 1)
         last = run.find(AttemptNo{last->no.value - 1});
     const Tally sum = tally(run);
-    if (last->no <= run.forgiven && !run.stop_wished) // the user resumed it, whatever its end was
+    if (last->no <= run.forgiven && !run.stop_wished()) // the user resumed it, whatever its end was
         return GoOn{{sum.exclude.begin(), sum.exclude.end()}};
     const auto why = cause_of(*last);
     if (why == cause::finished)
         return EndRun{EndKind::finished, "every rank ended with 0"};
+    if (run.stop_wished())
+        return end_by_wish(run.end_wish);
     if (why == cause::stopped || why == cause::cancelled_by_user)
         return EndRun{EndKind::stopped, why};
-    if (run.stop_wished)
-        return EndRun{EndKind::stopped, cause::stopped};
     if (why == cause::do_not_restart)
         return EndRun{EndKind::failed, "the training ended with exit code 93: do not restart"};
     if (sum.no_progress >= recovery.no_progress_max)

@@ -40,6 +40,7 @@ bool verdict_waits_for_who(const AttemptView &attempt, const JobSighting &job);
 
 struct GoOn { std::vector<std::string> exclude_nodes; };
 struct EndRun { EndKind kind; std::string why; };
+EndRun end_by_wish(EndWish wish); // the words are the same whoever of all that see it ends the run
 using NextStep = std::variant<GoOn, EndRun>;
 
 // For a run whose last attempt has a verdict (or an outcome that needs none).

@@ -129,7 +129,7 @@ private:
         const auto *strange = jobs_.first(JobPhase::unknown);
         if (strange == nullptr && jobs_.first(JobPhase::pending) == nullptr)
             return std::nullopt;
-        if (request_.act && result_.run.stop_wished)
+        if (request_.act && result_.run.stop_wished())
             if (auto cancelled = world_.scheduler.cancel(jobs_.pending_ids()); !cancelled)
                 return cancelled.error();
         if (strange == nullptr)
@@ -189,7 +189,7 @@ private:
         }
         const AttemptView *last = result_.run.last();
         if (last == nullptr)
-            return result_.run.stop_wished ? stop_it() : make(AttemptNo{1}, {});
+            return result_.run.stop_wished() ? stop_it() : make(AttemptNo{1}, {});
         const NextStep next = decide_next(request_.recovery, result_.run);
         if (const auto *end = std::get_if<EndRun>(&next)) {
             if (auto ended = end_run(world_, paths_, Ended{end->kind, end->why, last->no, 0}); !ended)
@@ -205,9 +205,10 @@ private:
 
     Result<Reconciled> stop_it() {
         const AttemptNo no = result_.run.last() != nullptr ? result_.run.last()->no : AttemptNo{1};
-        if (auto ended = end_run(world_, paths_, Ended{EndKind::stopped, cause::stopped, no, 0}); !ended)
+        const auto end = end_by_wish(result_.run.end_wish);
+        if (auto ended = end_run(world_, paths_, Ended{end.kind, end.why, no, 0}); !ended)
             return ended.error();
-        return done(RunState::stopped, cause::stopped);
+        return done(state_of(end.kind), end.why);
     }
 
     Result<Reconciled> make(AttemptNo no, std::vector<std::string> exclude) {

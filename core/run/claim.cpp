@@ -102,7 +102,7 @@ ClaimStep next_claim_step(const RunView &run, const Claimant &me, const ClaimKno
                           const ProtocolLimits &limits, Instant now) {
     if (run.ended)
         return LeaveIt{fmt::format("the run has ended: {}", run.ended->why)};
-    if (run.stop_wished)
+    if (run.stop_wished())
         return LeaveIt{"somebody asked the run to stop"};
     const AttemptView *mine = run.find(me.no);
     if (mine == nullptr)

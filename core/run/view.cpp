@@ -146,6 +146,13 @@ Result<AttemptView> look_at_attempt(Files &files, const RunPaths &paths, Attempt
     return view;
 }
 
+EndWish end_wish(Files &files, const RunPaths &paths) {
+    const auto path = paths.wish("stop");
+    const auto text = files.read(path);
+    const auto wish = parse_json(text && *text ? **text : "", path);
+    return wish && wish->is_object() && wish->value("save", Json(true)) == Json(false) ? EndWish::cancel : EndWish::stop;
+}
+
 Result<RunView> look_at_run(Files &files, const RunPaths &paths) {
     RunView view;
     // This one is no attempt's: whether the run goes on is not known without it.
@@ -156,7 +163,8 @@ Result<RunView> look_at_run(Files &files, const RunPaths &paths) {
     auto wishes = files.list(paths.file("control"));
     if (!wishes)
         return wishes.error();
-    view.stop_wished = has(*wishes, "stop");
+    if (has(*wishes, "stop"))
+        view.end_wish = end_wish(files, paths);
     auto retired = files.list(paths.dir());
     auto names = files.list(paths.attempts());
     if (!retired || !names)

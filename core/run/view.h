@@ -38,10 +38,11 @@ bool is_owners_job(const AttemptView &attempt, const JobSighting &job);
 
 struct RunView {
     std::optional<Ended> ended;
-    bool stop_wished = false;
+    EndWish end_wish = EndWish::none;
     AttemptNo forgiven;                // attempts up to this one came before the user's last `resume`
     std::vector<AttemptView> attempts; // 001, 002, ... without gaps
 
+    bool stop_wished() const { return end_wish != EndWish::none; }
     const AttemptView *find(AttemptNo no) const;
     const AttemptView *last() const { return attempts.empty() ? nullptr : &attempts.back(); }
 };
@@ -53,6 +54,8 @@ std::string retired_end(AttemptNo last);
 std::string claim_slot(std::size_t index);
 std::string intent_slot(std::size_t index);
 
+// What control/stop asks for; one that is there and can't be read or understood is a stop.
+EndWish end_wish(Files &files, const RunPaths &paths);
 Result<RunView> look_at_run(Files &files, const RunPaths &paths);
 // Errors: reading failed, or a claim can't be understood.
 Result<std::vector<Claim>> read_claims(Files &files, const RunPaths &paths, AttemptNo no);

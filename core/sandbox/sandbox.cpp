@@ -105,7 +105,9 @@ Result<std::map<std::string, std::string>> slurm_nodes(const SandboxLayout &layo
 
 bool node_serves(const std::string &state) {
     constexpr std::array serving = {"idle", "mixed", "allocated", "completing", "planned", "reserved"};
-    return std::find(serving.begin(), serving.end(), state) != serving.end();
+    // "-" at the end: the scheduler plans to use the node, which serves meanwhile.
+    const auto word = std::string_view{state}.substr(0, state.size() - (ends_with(state, "-") ? 1 : 0));
+    return std::find(serving.begin(), serving.end(), word) != serving.end();
 }
 
 bool SandboxStatus::running() const { return processes > 0; }

@@ -100,7 +100,7 @@ class OnTheCluster(RunCase):
         self.assertEqual(before.replace("homely-aaaaa", run.id), run.read("attempts/001/script.sbatch"))
 
     def test_every_json_is_an_object_with_its_format(self):
-        run = self.make("formats", steps=4000)
+        run = self.make("formats", steps=4000, recovery__in_place="on")
         shown = {}
 
         def look(*words, code=0):
@@ -115,8 +115,8 @@ class OnTheCluster(RunCase):
         look("status", run.id)
         look("list", "--cluster", self.sandbox.name)
         look("logs", run.id, "--tail", "2")
-        look("checkpoint-now", run.id, "--no-wait")
         look("drill", run.id, "crash", "--no-wait")
+        look("checkpoint-now", run.id, "--no-wait")
         look("stop", run.id)
         look("resume", run.id)
         look("cancel", run.id)

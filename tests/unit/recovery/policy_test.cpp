@@ -169,8 +169,11 @@ TEST_CASE("next: ends that are ends, and failures that are not") {
 
 TEST_CASE("next: a wish to stop ends the run, but not one that finished") {
     RunView wished;
-    wished.stop_wished = true;
-    CHECK(next_text({Attempt{}.claimed().verdict(cause::rank_failed)}, wished) == "stopped: stopped");
+    wished.end_wish = EndWish::stop;
+    CHECK(next_text({Attempt{}.claimed().verdict(cause::rank_failed)}, wished) == "stopped: stopped by the user");
+    // The attempt that it ended has a verdict by now: the words are still those of the wish.
+    wished.end_wish = EndWish::cancel;
+    CHECK(next_text({Attempt{}.claimed().verdict(cause::stopped)}, wished) == "stopped: cancelled by the user");
     CHECK(next_text({Attempt{}.claimed().verdict(cause::finished)}, wished) == "finished: every rank ended with 0");
 }
 
@@ -243,8 +246,8 @@ TEST_CASE("next: a resumed run goes on whatever its end was, unless somebody ask
         CHECK(next_text({Attempt{1}.claimed().verdict(why)}, resumed) == "go on");
         CHECK(next_text({Attempt{1}.claimed().verdict(why), Attempt{2}.verdict(cause::standby_unneeded)}, resumed) == "go on");
     }
-    resumed.stop_wished = true;
-    CHECK(next_text({Attempt{1}.claimed().verdict(cause::rank_failed)}, resumed) == "stopped: stopped");
+    resumed.end_wish = EndWish::stop;
+    CHECK(next_text({Attempt{1}.claimed().verdict(cause::rank_failed)}, resumed) == "stopped: stopped by the user");
 }
 
 TEST_CASE("next: bad nodes of all attempts are left out, each once") {

@@ -81,7 +81,7 @@ void check(const std::vector<Row> &rows) {
 TEST_CASE("claim step: who must leave") {
     check({
         {"ended", [](Case &c) { c.run.ended = Ended{EndKind::finished, "done", AttemptNo{1}, 0}; c.run.attempts = {attempt(1), attempt(2)}; }, "leave: the run has ended: done"},
-        {"stop wished", [](Case &c) { c.run.stop_wished = true; c.run.attempts = {attempt(1), attempt(2)}; }, "leave: somebody asked"},
+        {"stop wished", [](Case &c) { c.run.end_wish = EndWish::stop; c.run.attempts = {attempt(1), attempt(2)}; }, "leave: somebody asked"},
         {"sealed", [](Case &c) { c.run.attempts = {attempt(1), attempt(2, {seal()})}; }, "leave: the attempt was closed by job 99"},
         {"sealed after our claim", [](Case &c) { c.run.attempts = {attempt(1), attempt(2, {claim_of(job_two), seal()})}; }, "leave: the attempt was closed"},
         {"another job", [](Case &c) { c.run.attempts = {attempt(1), attempt(2, {claim_of(job_three)})}; }, "leave: job 13 trains"},

@@ -37,7 +37,7 @@ TEST_CASE("view: a run that is not there yet is empty, not an error") {
     CHECK(run->attempts.empty());
     CHECK(run->last() == nullptr);
     CHECK(!run->ended);
-    CHECK(!run->stop_wished);
+    CHECK(!run->stop_wished());
     CHECK(run->find(AttemptNo{1}) == nullptr);
     CHECK(run->find(AttemptNo{0}) == nullptr);
 }
@@ -98,9 +98,23 @@ TEST_CASE("view: wishes, the end, and ends that were retired by a resume") {
     REQUIRE(f.files.write(f.paths.file("ended.json.n1.12.tmp"), ""));
     const auto run = look_at_run(f.files, f.paths);
     REQUIRE(run);
-    CHECK(run->stop_wished);
+    CHECK(run->stop_wished());
     CHECK(run->ended->why == "why");
     CHECK(run->forgiven == AttemptNo{4});
+}
+
+TEST_CASE("view: a cancel is a wish without a save, and what can't be understood is a stop") {
+    Folder f;
+    f.attempt(1);
+    REQUIRE(f.files.make_dirs(f.paths.file("control")));
+    CHECK(look_at_run(f.files, f.paths)->end_wish == EndWish::none);
+    struct Row { const char *text; EndWish wish; };
+    for (const auto &[text, wish] : {Row{"{\"save\": false}", EndWish::cancel}, Row{"{\"save\": true}", EndWish::stop},
+                                     Row{"{\"sa", EndWish::stop}, Row{"[]", EndWish::stop}, Row{"", EndWish::stop}}) {
+        CAPTURE(text);
+        REQUIRE(f.files.write(f.paths.wish("stop"), text));
+        CHECK(look_at_run(f.files, f.paths)->end_wish == wish);
+    }
 }
 
 TEST_CASE("view: an outcome that an earlier start of the job left is not the owner's") {

@@ -117,8 +117,8 @@ TEST_CASE("sandbox: missing packages are named once, and only those") {
 }
 
 TEST_CASE("sandbox: which of Slurm's node states run jobs") {
-    for (const auto *state : {"idle", "mixed", "allocated"})
+    for (const auto *state : {"idle", "mixed", "allocated", "mixed-", "idle-"})
         CHECK(node_serves(state));
-    for (const auto *state : {"idle*", "down", "down*", "drained", "unknown", "inval", ""})
+    for (const auto *state : {"idle*", "down", "down*", "drained", "unknown", "inval", "down-", "-", ""})
         CHECK(!node_serves(state));
 }
