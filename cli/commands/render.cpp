@@ -6,6 +6,7 @@
 #include "note.h"
 
 #include "base/files.h"
+#include "base/json.h"
 #include "base/text.h"
 #include "script/render.h"
 
@@ -20,7 +21,7 @@ struct Options {
     ExperimentRequest request;
     std::string run;
     int attempt = 1;
-    bool options_only = false;
+    bool options_only = false, json = false;
 };
 
 std::string preview_id(const std::string &name) {
@@ -28,6 +29,13 @@ std::string preview_id(const std::string &name) {
     for (const char c : name)
         id += (c >= 'A' && c <= 'Z') ? static_cast<char>(c - 'A' + 'a') : (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') ? c : '-';
     return id.substr(0, 40) + "-preview";
+}
+
+std::string quoted_lines(const std::vector<std::string> &options) {
+    std::string lines;
+    for (const auto &option : options)
+        lines += shell_quote(option) + "\n";
+    return lines;
 }
 
 int render(const Options &options) {
@@ -54,14 +62,9 @@ int render(const Options &options) {
     const auto rendered = render_attempt(plan, loaded.template_text);
     if (!rendered)
         return report_error(rendered.error());
-    if (!options.options_only) {
-        print(rendered->script);
-        return exit_ok;
-    }
-    std::string lines;
-    for (const auto &option : rendered->options)
-        lines += shell_quote(option) + "\n";
-    print(lines);
+    print(options.json           ? dump_json({{"format", 1}, {"run", run}, {"script", rendered->script}, {"options", rendered->options}}, 2) + "\n"
+          : options.options_only ? quoted_lines(rendered->options)
+                                 : rendered->script);
     return exit_ok;
 }
 
@@ -74,6 +77,7 @@ void add_render(CLI::App &app, Invocation &invocation) {
     command->add_option("--run", options->run, "The run's id (default: NAME-preview)")->type_name("ID");
     command->add_option("--attempt", options->attempt, "Which attempt (default: 1)")->type_name("N")->check(whole_number(1, most_attempts));
     command->add_flag("--options", options->options_only, "Print sbatch's options instead, a line each, quoted for a shell");
+    command->add_flag("--json", options->json, "Print JSON: the script and sbatch's options");
     command->footer("Nothing is sent; a cluster is asked only for your home folder, where its `root` begins with ~ or $HOME.\n"
                     "The same input gives the same bytes.\n"
                     "Example:\n  trainctl render experiment.yaml | shellcheck -");

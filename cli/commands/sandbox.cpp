@@ -72,6 +72,8 @@ std::string site_lines(const SandboxConfig &config) {
     return text;
 }
 
+int status(const Options &options);
+
 int up(const Options &options) {
     if (options.prolog && ::access(options.prolog->c_str(), X_OK) != 0)
         return report_error({ErrorKind::invalid, "the prolog is not an executable file", *options.prolog, ""});
@@ -86,6 +88,8 @@ int up(const Options &options) {
     const auto report = sandbox_up(request);
     if (!report)
         return failed(report.error());
+    if (options.json)
+        return status(options);
     const auto &[spec, ports, layout, user, machine] = report->config;
     const std::string chips = spec.gpus_per_node == 0 ? "no GPUs" : fmt::format("{} {} each", spec.gpus_per_node, spec.chip);
     const std::string kept = report->kept.empty()      ? ""
@@ -167,7 +171,11 @@ int env(const Options &options) {
     for (const auto &folder : {parent_path(sinfo), parent_path({own, n > 0 ? static_cast<std::size_t>(n) : 0})})
         if ((":" + path + ":").find(":" + folder + ":") == std::string::npos)
             path = folder + ":" + path;
-    print(fmt::format("export SLURM_CONF={}\nexport PATH={}\n", shell_quote((*found)->config.layout.slurm_conf()), shell_quote(path)));
+    const auto conf = (*found)->config.layout.slurm_conf();
+    if (options.json)
+        print(dump_json({{"format", 1}, {"SLURM_CONF", conf}, {"PATH", path}}, 2) + "\n");
+    else
+        print(fmt::format("export SLURM_CONF={}\nexport PATH={}\n", shell_quote(conf), shell_quote(path)));
     return exit_ok;
 }
 
@@ -202,6 +210,7 @@ void add_sandbox(CLI::App &app, Invocation &invocation) {
     command->add_option("--site", options->site,
                         "strict: Slurm's own scheduling and timeouts, prolog and epilog, no dependencies, no sbatch from nodes, "
                         "limits of memory; what the machine does not allow is said (default: plain)")->type_name("KIND");
+    command->add_flag("--json", options->json, "Print what `status --json` prints");
     command->add_flag("--accounting", options->accounting, "With MariaDB and slurmdbd, so that sacct works");
     command->add_option("--max-submit-jobs", options->max_submit_jobs,
                         "Jobs that may be pending or running at a time; needs --accounting (default: no limit)")->type_name("N");
@@ -224,6 +233,7 @@ void add_sandbox(CLI::App &app, Invocation &invocation) {
     command->footer("Example:\n  trainctl sandbox status --json");
 
     command = add(*sandbox, invocation, options, {"env", env}, "Print what a shell needs for sinfo, squeue and sbatch there");
+    command->add_flag("--json", options->json, "Print JSON");
     command->footer("Example:\n  eval \"$(trainctl sandbox env)\"; sinfo");
 }
 

@@ -151,7 +151,7 @@ int submit(const SubmitOptions &options) {
         return report_error(link.error());
     auto answer = send_as_a_run(*link, submission);
     if (!answer) {
-        const bool decided = answer.error().kind == ErrorKind::refused || answer.error().kind == ErrorKind::invalid;
+        const bool decided = answer.error().kind == ErrorKind::refused; // any other may have left a run
         if (decided)
             forget_submit(submission.key);
         const int code = report_error(answer.error());

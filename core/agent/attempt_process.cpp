@@ -1,9 +1,11 @@
 #include "agent/attempt_process.h"
 
 #include "agent/head.h"
+#include "agent/node_checks.h"
 #include "agent/worker.h"
 #include "base/text.h"
 #include "recovery/attempt.h"
+#include "recovery/policy.h"
 #include "recovery/retention.h"
 #include "recovery/verified_files.h"
 #include "run/journal.h"
@@ -121,6 +123,13 @@ private:
         return outcome;
     }
 
+    Outcome too_few(const std::vector<std::string> &nodes) const {
+        Outcome outcome;
+        outcome.kind = OutcomeKind::node_lost;
+        outcome.text = fmt::format("{} of {} nodes are left: the run avoids the others of {}", nodes.size(), run_.experiment.resources.nodes, attempt_.nodes);
+        return outcome;
+    }
+
     // work/ is made once for the run, from the snapshot, by the first attempt.
     Result<void> make_work() {
         const auto work = paths_.file("work");
@@ -169,10 +178,12 @@ private:
         beating();
         if (const auto missing = run_.missing_secrets(); !missing.empty())
             return cannot_train(fmt::format("secrets are not there ({}): trainctl stop {}, then trainctl resume", join(missing, ", "), paths_.run.value));
-        auto nodes = expand_hostlist(attempt_.nodes);
+        auto nodes = usable_nodes();
         auto dir = checkpoint_dir(paths_, run_.experiment);
         if (!nodes || !dir)
             return cannot_train(nodes ? dir.error().text() : nodes.error().text());
+        if (static_cast<int>(nodes->size()) < run_.experiment.resources.fewest_nodes())
+            return too_few(*nodes);
         HashLimits limits;
         limits.on_piece = [&beating] { beating(); };
         limits.verified = verified_;
@@ -181,7 +192,7 @@ private:
             return cannot_train("the checkpoints can't be listed: " + choice.error().text());
         note_refused(*choice);
         HeadPlan plan{paths_, no_, job_, run_.experiment, run_.info, run_.secrets, *nodes, tools_, choice->newest, time_left(), "",
-                      showed_steps(), beating.checked};
+                      showed_steps(), beating.checked, job_memory_mib(own_environment())};
         Outcome outcome = run_head(plan, head_hooks(hooks, *dir, choice->newest));
         // What was saved since the head's last look counts as progress.
         if (const auto newest = newest_by_sizes(*dir)) {
@@ -189,6 +200,19 @@ private:
             outcome.checkpoint_step = newest->step;
         }
         return outcome;
+    }
+
+    // Nodes that the run avoids count as lost where Slurm gave them all the same: the job may be older than the suspicion.
+    Result<std::vector<std::string>> usable_nodes() {
+        auto nodes = expand_hostlist(attempt_.nodes);
+        const auto run = look_at_run(files_, paths_);
+        if (!nodes || !run)
+            return nodes ? Result<std::vector<std::string>>{run.error()} : nodes;
+        const auto avoided = avoided_nodes(*run);
+        const auto gone = std::erase_if(*nodes, [&](const auto &node) { return avoided.contains(node); });
+        if (gone > 0)
+            say(no_, "nodes_avoided", fmt::format("{} of {} count as lost", gone, attempt_.nodes));
+        return nodes;
     }
 
     bool showed_steps() {

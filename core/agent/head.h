@@ -38,6 +38,7 @@ struct HeadPlan {
     std::string agent_program;        // what srun starts; empty: this very program
     bool expects_steps = false;       // an earlier attempt of the run showed some
     std::optional<Instant> lease_from; // the START of the last check that the attempt is ours; nothing: now
+    std::uint64_t given_mib = 0;      // the job's memory on each node, as Slurm says; 0: it does not
 };
 
 // What the user asks of a run that trains: files under control/. A save is asked for once.

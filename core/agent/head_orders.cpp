@@ -49,6 +49,7 @@ NodeConfig node_config(const HeadPlan &plan) {
     out.check = experiment.health.check;
     out.min_free_mib = experiment.health.min_free_mib.value_or(0);
     out.memory_mib = experiment.resources.memory_mib.value_or(0);
+    out.given_mib = plan.given_mib;
     return out;
 }
 

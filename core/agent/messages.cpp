@@ -27,7 +27,7 @@ NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Report, sequence, agent, setup, setup_text, b
                                    evidence, note, dropped_lines, drills)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(NodeConfig, run, attempt, job, scancel, slurm_conf, run_dir, work_dir, logs_dir, checkpoint_dir, setup, patterns, chip,
                                    chips_per_node, ranks_per_node, heartbeat_ms, lease_ms, leave_ms, preflight, check,
-                                   min_free_mib, memory_mib, clock_ms)
+                                   min_free_mib, memory_mib, given_mib, clock_ms)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(StartSpec, generation, nodes, node_rank, ranks_per_node, master_addr, master_port, command, environment)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Order, answers, lease_ms, config, setup, start, kill_generation, save_generation, save_number, save_signal,
                                    evidence_generation, seen_generation, seen_exits, drills, bye)

@@ -70,6 +70,7 @@ struct NodeConfig {
     bool preflight = true;
     std::string check;              // the user's, with the preflight
     std::uint64_t min_free_mib = 0, memory_mib = 0; // memory 0: not known
+    std::uint64_t given_mib = 0;    // what Slurm says that the job has on each node; 0: it does not say
     std::int64_t clock_ms = 0;      // the head's, when it sent this: Unix milliseconds
 };
 

@@ -2,7 +2,9 @@
 #pragma once
 
 #include "agent/messages.h"
+#include "base/process.h"
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -19,6 +21,12 @@ struct NodeCheck {
     std::string note;    // for the log
 };
 NodeCheck check_node(const NodeConfig &config);
+
+// The memory that Slurm says the job has on each node, by its variables (SLURM_MEM_PER_NODE; SLURM_MEM_PER_CPU and the node
+// with the fewest CPUs); 0 where they don't say. The agents' step has them no more. Pure.
+std::uint64_t job_memory_mib(const Environment &environment);
+// What is wrong where the cgroup allows a node's processes `limit_mib`; empty: nothing. Pure.
+std::string memory_problem(std::uint64_t given_mib, std::optional<std::uint64_t> limit_mib);
 
 // "8(x3),4" and a node's place in it: that node's number; 0 where there is none. (SLURM_JOB_CPUS_PER_NODE.)
 int count_for_node(const std::string &counts, int node_index);

@@ -2,6 +2,7 @@
 
 #include "agent/node_checks.h"
 #include "agent/spawn.h"
+#include "base/signals.h"
 #include "base/text.h"
 
 #include <algorithm>
@@ -276,14 +277,6 @@ void NodeGeneration::close_streams() {
         loop_.forget(stream->fd.get());
         stream->fd.close();
     }
-}
-
-int signal_number(const std::string &name) {
-    const std::string plain = starts_with(name, "SIG") ? name.substr(3) : name;
-    for (int number = 1; number < NSIG; ++number)
-        if (const char *known = ::sigabbrev_np(number); known != nullptr && plain == known)
-            return number;
-    return 0;
 }
 
 Environment without_launcher_variables(Environment environment) {

@@ -82,9 +82,6 @@ private:
 // CPUs for each rank where each can have at least one and the job owns all that we may use; else empty.
 std::vector<std::vector<int>> share_cpus(const std::vector<int> &cpus, int ranks);
 
-// SIGUSR1 for "USR1" and "SIGUSR1"; 0 where there is no such signal.
-int signal_number(const std::string &name);
-
 // `environment` without what belongs to Slurm's step and to MPI launchers: their values are those of the agent's
 // step and wrong for ranks.
 Environment without_launcher_variables(Environment environment);

@@ -23,6 +23,7 @@ struct Resources {
     std::optional<std::uint64_t> memory_mib; // of each node; nullopt: the cluster's default
     std::optional<int> cpus;                 // of each node
     std::vector<std::string> sbatch;         // other options, one argument each: "--exclusive"
+    int fewest_nodes() const { return min_nodes > 0 && min_nodes < nodes ? min_nodes : nodes; } // that training goes on with
     bool operator==(const Resources &) const = default;
 };
 

@@ -1,5 +1,6 @@
 #include "recovery/attempt.h"
 
+#include "recovery/policy.h"
 #include "recovery/reconcile.h"
 
 #include <algorithm>
@@ -52,7 +53,8 @@ public:
         });
         if (!ours || !*ours)
             return ours ? leave("the attempt was closed before it began") : trouble("beat", ours.error());
-        exclude_ = excluded(*run);
+        const auto avoided = avoided_nodes(*run);
+        exclude_.assign(avoided.begin(), avoided.end());
         if (job_.standby)
             job_.in_background([&world = world_, &job = job_, request = next_request(job_.me.job)] { make_next(world, job, request); });
         return finish(train(hooks(checked)));
@@ -189,16 +191,6 @@ private:
         if (const auto *end = std::get_if<EndRun>(&next))
             return *end;
         return std::nullopt;
-    }
-
-    static std::vector<std::string> excluded(const RunView &run) {
-        std::vector<std::string> nodes;
-        for (const auto &attempt : run.attempts)
-            if (attempt.verdict)
-                nodes.insert(nodes.end(), attempt.verdict->exclude_nodes.begin(), attempt.verdict->exclude_nodes.end());
-        std::sort(nodes.begin(), nodes.end());
-        nodes.erase(std::unique(nodes.begin(), nodes.end()), nodes.end());
-        return nodes;
     }
 
     int end_here(const EndRun &end) {

@@ -1,6 +1,7 @@
 #include "recovery/policy.h"
 
 #include "base/text.h"
+#include "slurm/hostlist.h"
 
 #include <algorithm>
 #include <fmt/format.h>
@@ -62,6 +63,15 @@ const char *cause_of_state(const AttemptView &attempt, const JobSighting &job, s
     return attempt.outcome ? cause::terminated : cause::head_lost;
 }
 
+// A failed prolog, or a script that slurmd could not start. Where there are several nodes only Slurm knows which one it
+// was, and drains that one itself.
+std::string node_that_launches_nothing(const JobSighting &job) {
+    if (job.state != "CANCELLED" && job.state != "NODE_FAIL" && job.state != "BOOT_FAIL" && job.reason != "JobLaunchFailure")
+        return "";
+    const auto nodes = expand_hostlist(job.nodes);
+    return job.started && nodes && nodes->size() == 1 ? nodes->front() : "";
+}
+
 std::string text_of(const std::string &why, const AttemptView &attempt, const std::optional<JobSighting> &job) {
     if (attempt.outcome && !attempt.outcome->text.empty())
         return attempt.outcome->text;
@@ -105,6 +115,9 @@ Verdict judge(const AttemptView &attempt, const std::optional<JobSighting> &job,
     // A job that lost another node goes on (--no-kill): NODE_FAIL speaks of the node of the batch script.
     if (by_slurm && job && job->state == "NODE_FAIL" && attempt.owner() && !attempt.owner()->host.empty())
         verdict.exclude_nodes.push_back(attempt.owner()->host);
+    if (verdict.cause == cause::launch_failed && job)
+        if (auto node = node_that_launches_nothing(*job); !node.empty())
+            verdict.exclude_nodes.push_back(std::move(node));
     return verdict;
 }
 
@@ -140,16 +153,13 @@ struct Tally {
     int attempts = 0;       // that anybody claimed, or that failed to launch
     int no_progress = 0;    // in a row, at the end
     std::optional<std::int64_t> newest; // checkpoint step
-    std::set<std::string> exclude;
 };
 
-// Attempts up to the user's last `resume` are forgiven, but their checkpoints and bad nodes are not forgotten.
+// Attempts up to the user's last `resume` are forgiven, but their checkpoints are not forgotten.
 Tally tally(const RunView &run) {
     Tally sum;
     for (const auto &attempt : run.attempts) {
         const auto why = cause_of(attempt);
-        if (attempt.verdict)
-            sum.exclude.insert(attempt.verdict->exclude_nodes.begin(), attempt.verdict->exclude_nodes.end());
         const auto step = checkpoint_step_of(attempt);
         const bool newer = step && (!sum.newest || *step > *sum.newest);
         if (newer)
@@ -169,6 +179,14 @@ Tally tally(const RunView &run) {
 
 } // namespace
 
+std::set<std::string> avoided_nodes(const RunView &run) {
+    std::set<std::string> nodes;
+    for (const auto &attempt : run.attempts)
+        if (attempt.verdict)
+            nodes.insert(attempt.verdict->exclude_nodes.begin(), attempt.verdict->exclude_nodes.end());
+    return nodes;
+}
+
 EndRun end_by_wish(EndWish wish) {
     return {EndKind::stopped, wish == EndWish::cancel ? "cancelled by the user" : "stopped by the user"};
 }
@@ -180,8 +198,10 @@ NextStep decide_next(const Recovery &recovery, const RunView &run) {
     while (never_ran(cause_of(*last)) && last->no.value > 1)
         last = run.find(AttemptNo{last->no.value - 1});
     const Tally sum = tally(run);
+    const auto avoided = avoided_nodes(run);
+    const GoOn go_on{{avoided.begin(), avoided.end()}};
     if (last->no <= run.forgiven && !run.stop_wished()) // the user resumed it, whatever its end was
-        return GoOn{{sum.exclude.begin(), sum.exclude.end()}};
+        return go_on;
     const auto why = cause_of(*last);
     if (why == cause::finished)
         return EndRun{EndKind::finished, "every rank ended with 0"};
@@ -197,7 +217,7 @@ NextStep decide_next(const Recovery &recovery, const RunView &run) {
     if (sum.attempts >= recovery.max_attempts)
         return EndRun{EndKind::failed, fmt::format("{} (recovery.max_attempts); the last one: {}{}",
                                                    counted(sum.attempts, "attempt"), why, last_words(*last))};
-    return GoOn{{sum.exclude.begin(), sum.exclude.end()}};
+    return go_on;
 }
 
 } // namespace trainctl

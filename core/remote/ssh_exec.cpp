@@ -1,10 +1,10 @@
 #include "remote/ssh_exec.h"
 
 #include "base/feed.h"
+#include "base/signals.h"
 
 #include <algorithm>
 #include <array>
-#include <csignal>
 #include <libssh/callbacks.h>
 #include <libssh/libssh.h>
 #include <optional>
@@ -20,16 +20,6 @@ constexpr std::uint32_t piece_size = 32u << 10; // what servers take in one pack
 // After the command's exit a child of it may hold its output open: this long a silence, and then a sign of life
 // from the server, show that nothing is on its way any more.
 constexpr Duration quiet_after_exit = 1s;
-
-int signal_number(std::string_view name) {
-    constexpr std::array<std::pair<std::string_view, int>, 13> names{{{"ABRT", SIGABRT}, {"ALRM", SIGALRM},
-        {"FPE", SIGFPE}, {"HUP", SIGHUP}, {"ILL", SIGILL}, {"INT", SIGINT}, {"KILL", SIGKILL}, {"PIPE", SIGPIPE},
-        {"QUIT", SIGQUIT}, {"SEGV", SIGSEGV}, {"TERM", SIGTERM}, {"USR1", SIGUSR1}, {"USR2", SIGUSR2}}};
-    for (const auto &[known, number] : names)
-        if (known == name)
-            return number;
-    return 127; // a signal that RFC 4254 has no name for (SIGBUS and others)
-}
 
 void keep(std::string &into, std::string_view bytes, std::size_t limit, bool &truncated) {
     const auto room = limit - std::min(limit, into.size());
@@ -65,7 +55,8 @@ void on_exit_status(ssh_session, ssh_channel, int status, void *code) {
 }
 
 void on_exit_signal(ssh_session, ssh_channel, const char *name, int, const char *, const char *, void *code) {
-    *static_cast<std::optional<int> *>(code) = 128 + signal_number(name != nullptr ? name : "");
+    const int number = signal_number(name != nullptr ? name : "");
+    *static_cast<std::optional<int> *>(code) = number != 0 ? 128 + number : 255; // none: a signal that RFC 4254 has no name for
 }
 
 } // namespace

@@ -111,7 +111,7 @@ std::string live_state(const AttemptFacts &facts) {
     if (facts.claimed)
         return (doing.empty() ? "starting" : doing) + restarts_text(integer_of(facts.progress, "generation").value_or(0));
     if (facts.job_record.is_null())
-        return facts.standby ? "standby; not seen in Slurm now" : "no job of it is seen in Slurm now";
+        return facts.standby ? "standby; not in Slurm now" : "no job of it in Slurm now";
     return job_state(facts.job_record, facts);
 }
 
@@ -168,7 +168,7 @@ AttemptFacts facts_of(const Json &attempt, std::int64_t now) {
     } else {
         facts.state = live_state(facts);
         if (const auto since = integer_of(attempt, "unknown_since"); since && *since > 0)
-            facts.state += ", last known of " + ago_utc(since, now);
+            facts.state += ", known " + ago(since, now);
     }
     return facts;
 }

@@ -181,7 +181,7 @@ SubmitAnswer submit_answer(const Error &error) {
 }
 
 Error slurm_error(const std::string &command, const CommandResult &result) {
-    Error error{ErrorKind::refused, said(result), command, ""};
+    Error error{ErrorKind::io, said(result), command, ""}; // words that we don't know decide nothing
     const std::string text = result.err + "\n" + result.out;
     if (controller_silent(text)) {
         error.kind = ErrorKind::unreachable;

@@ -39,6 +39,12 @@ def write(path, text, mode=None):
         os.chmod(path, mode)
 
 
+def folder_of(test, prefix):
+    folder = tempfile.mkdtemp(prefix=prefix)
+    test.addCleanup(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
 def alive(pid):
     fields = status_lines(pid)
     return fields is not None and fields[0] not in "ZX"

@@ -12,7 +12,7 @@ import tempfile
 import unittest
 
 from harness import TRAINCTL, Home, wait_until
-from runs import HERE, RUN_LIMIT, RunCase, write
+from runs import HERE, RUN_LIMIT, RunCase, folder_of, write
 
 
 def commands():
@@ -28,12 +28,6 @@ def closed_port():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
-
-
-def folder_of(test, prefix):
-    folder = tempfile.mkdtemp(prefix=prefix)
-    test.addCleanup(shutil.rmtree, folder, ignore_errors=True)
-    return folder
 
 
 class WithoutCluster(unittest.TestCase):
@@ -108,7 +102,9 @@ class OnTheCluster(RunCase):
 
         look("check", run.file)
         look("version")
-        look("sandbox", "status", "--name", self.sandbox.name)
+        look("render", run.file)
+        for verb in ("status", "up", "env"):
+            look("sandbox", verb, "--name", self.sandbox.name)
         look("submit", run.file)
         run.id = json.loads(shown["submit"])["run"]
         run.wait_step(3)

@@ -1,11 +1,12 @@
 """A cluster that breaks: a lost node, a bad node. On a sandbox of its own. The runs go on by themselves: nobody calls a
 command while they are waited for, but the `submit --wait` that began them."""
 
+import json
 import os
 import unittest
 
 from harness import Home, Sandbox, wait_until
-from runs import GONE_LIMIT, RunCase, alive, command_name, kill_at_once, of_node, write
+from runs import GONE_LIMIT, RunCase, alive, command_name, kill, kill_at_once, of_node, write
 
 BAD_NODE = "n1"
 PROLOG = """#!/bin/sh
@@ -75,7 +76,21 @@ class ClusterTest(RunCase):
         self.check_nothing_left(run)
         self.assertIsNone(run.status()["attempts"][0]["owner"])
         self.assertEqual(run.attempt_record(1, "verdict.json")["cause"], "launch failed")
+        self.assertEqual(run.attempt_record(1, "verdict.json")["exclude_nodes"], [BAD_NODE])
         self.assertEqual([step for _, step in self.resumes(run)], [0])
+
+    def test_3_a_node_that_the_run_avoids_counts_as_lost_in_a_job_that_got_it_all_the_same(self):
+        run = self.start("avoiding", steps=120, step_time=0.05, resources__nodes=2, resources__min_nodes=1, resources__sbatch=["--nodelist=n2,n3"])
+        run.wait_step(22)
+        run.wait_standby()  # was submitted before anything was known of a node
+        verdict = {"by": "a test", "cause": "node lost", "evidence": "", "exclude_nodes": ["n3"], "format": 1, "slurm_reason": "",
+                   "slurm_state": "", "text": "", "written": 0}
+        write(f"{run.dir}/attempts/001/verdict.json", json.dumps(verdict))
+        kill(run.rank(0))
+        run.wait_end()
+        self.check_lineage(run)
+        self.assertEqual([event["nodes"] for event in run.events("generation_started")], [["n2", "n3"], ["n2"]])
+        self.assertIn("1 of n[2-3] count as lost", run.events("nodes_avoided")[0]["text"])
 
 
 if __name__ == "__main__":

@@ -1,18 +1,30 @@
 """What a user sees and what reaches the cluster: the code, secrets, scripts, logs, JSON, and errors that help."""
 
+import glob
 import json
 import os
+import re
+import signal
 import socket
 import stat
 import subprocess
 import tempfile
 import unittest
 
-
-from runs import RunCase, write
+from harness import TRAINCTL, wait_until
+from runs import RUN_LIMIT, RunCase, command_name, folder_of, kill, parents, write
 
 SECRET_NAME = "E2E_SECRET"
 SECRET = "s3cr3t-value-of-a-test"
+
+
+def content(path):
+    with open(path, encoding="utf-8") as file:
+        return file.read()
+
+
+def steps_of(text):
+    return [int(step) for step in re.findall(r"step (\d+) loss", text)]
 
 
 class OutputTest(RunCase):
@@ -92,6 +104,27 @@ class OutputTest(RunCase):
         self.assertEqual(listed["format"], 1)
         self.assertIn((run.id, "finished"), [(entry["run"], entry["state"]) for entry in listed["runs"]])
         self.assertIn(run.id, run.command("list", "--cluster", self.sandbox.name, check=0).stdout)
+
+    def test_logs_follow_through_a_link_that_breaks_and_lose_and_repeat_no_line(self):
+        root = folder_of(self, "tc-root-")  # of its own: the process that serves this link is found by it
+        run = self.start("relinked", "--crash-at", "70", "--crash-attempts", "1", steps=90, cluster=self.profile("relinked", root=root), root=root)
+        run.wait_step(10)
+        said = f"{run.folder}/followed"
+        with open(said, "w", encoding="utf-8") as file:
+            client = subprocess.Popen([TRAINCTL, "logs", "-f", "--tail", "3", run.id], env=run.home.env, stdin=subprocess.DEVNULL, stdout=file)
+        self.addCleanup(client.kill)
+        run.wait_step(25)
+        wait_until(lambda: "step 25 loss" in content(said), RUN_LIMIT, "lines of the logs")
+        desk = next(pid for pid, arguments in run.processes(root).items() if "desk" in arguments)
+        client.send_signal(signal.SIGSTOP)  # it comes back when the next attempt is well on its way
+        kill(next(pid for pid in parents(desk) if command_name(pid) == "sshd"))
+        run.wait_step(75, attempt=2)
+        client.send_signal(signal.SIGCONT)
+        self.assertEqual(client.wait(timeout=RUN_LIMIT), 0)
+        first, second = (steps_of(content(path)) for path in sorted(glob.glob(f"{run.dir}/attempts/*/logs/g01/*.log")))
+        shown = steps_of(content(said))
+        self.assertIn(shown[0], range(5, 26))
+        self.assertEqual(shown, first[first.index(shown[0]):] + second)
 
     def test_a_job_that_can_never_start_is_told_at_once(self):
         for name, keys, why in (("parted", {"resources__partition": "down"}, "DOWN"),

@@ -1,23 +1,29 @@
-"""The static agent of the release build does the same: some of the other files' tests once more."""
+"""The static agent of the release build does the same: other files' tests once more. All of them: --nightly."""
 
 import os
 import unittest
 
+import test_in_place
 import test_outside
-from runs import RunCase
+import test_recovery
 
 RELEASE_AGENT = os.path.join(os.environ.get("TRAINCTL_RELEASE_DIR", ""), "trainctl-agent")
+released = unittest.skipUnless(os.path.exists(RELEASE_AGENT), "there is no release build of the agent")
 
 
-@unittest.skipUnless(os.path.exists(RELEASE_AGENT), "there is no release build of the agent")
-class WithTheReleaseAgent(RunCase):
+@released
+class FromOutside(test_outside.FromOutside):
     agent = RELEASE_AGENT
 
-    test_a_rank_killed_while_submit_waits = test_outside.FromOutside.test_a_rank_killed_while_submit_waits
-    test_a_killed_head_costs_an_attempt_and_no_more = test_outside.FromOutside.test_a_killed_head_costs_an_attempt_and_no_more
-    test_no_process_outlives_its_run_by_ten_seconds = test_outside.FromOutside.test_no_process_outlives_its_run_by_ten_seconds
-    grandchildren = test_outside.FromOutside.grandchildren
-    check_grandchildren = test_outside.FromOutside.check_grandchildren
+
+@released
+class ByItself(test_recovery.ByItself):
+    agent = RELEASE_AGENT
+
+
+@released
+class InPlace(test_in_place.InPlace):
+    agent = RELEASE_AGENT
 
 
 if __name__ == "__main__":

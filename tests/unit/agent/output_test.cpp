@@ -143,9 +143,16 @@ TEST_CASE("node: Slurm's counts by node, shares of CPUs, signals by name") {
     CHECK(count_for_node("", 0) == 0);
     CHECK(share_cpus({0, 1, 2, 3, 4}, 2) == std::vector<std::vector<int>>{{0, 1}, {2, 3, 4}});
     CHECK(share_cpus({0, 1}, 3).empty());
-    CHECK(signal_number("USR1") == SIGUSR1);
-    CHECK(signal_number("SIGTERM") == SIGTERM);
-    CHECK(signal_number("NOPE") == 0);
+}
+
+TEST_CASE("node: a cgroup that allows less memory than Slurm says that the job has is told") {
+    CHECK(job_memory_mib({{"SLURM_MEM_PER_NODE", "64000"}}) == 64000);
+    CHECK(job_memory_mib({{"SLURM_MEM_PER_CPU", "2000"}, {"SLURM_JOB_CPUS_PER_NODE", "8(x3),4"}}) == 8000);
+    CHECK(job_memory_mib({{"SLURM_MEM_PER_NODE", "0"}}) == 0); // all of the node's
+    CHECK(job_memory_mib({{"SLURM_MEM_PER_CPU", "2000"}}) == 0);
+    CHECK(memory_problem(64000, 8000).find("8.4 GB of memory here, but the job has 67 GB") != std::string::npos);
+    for (const auto &[given, limit] : std::vector<std::pair<std::uint64_t, std::optional<std::uint64_t>>>{{64000, 64000}, {64000, 60000}, {64000, std::nullopt}, {0, 100}})
+        CHECK(memory_problem(given, limit).empty());
 }
 
 TEST_CASE("step: srun gets each node once, and nothing of the job's narrows it") {

@@ -2,7 +2,9 @@
 #include "base/hash.h"
 #include "base/ids.h"
 #include "base/json.h"
+#include "base/signals.h"
 
+#include <csignal>
 #include <doctest/doctest.h>
 #include <set>
 
@@ -108,4 +110,10 @@ TEST_CASE("hash: base64 keeps every byte, and what is none is none") {
     CHECK(to_base64("+a line\xff\n") == "K2EgbGluZf8K");
     CHECK(from_base64("") == "");
     CHECK(!from_base64("+a line"));
+}
+
+TEST_CASE("signals: names with and without SIG, and none of that name") {
+    CHECK(signal_number("USR1") == SIGUSR1);
+    CHECK(signal_number("SIGTERM") == SIGTERM);
+    CHECK(signal_number("NOPE") == 0);
 }

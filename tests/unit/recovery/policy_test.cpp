@@ -114,6 +114,28 @@ TEST_CASE("judge: Slurm's final word decides where the head could not know") {
     }
 }
 
+TEST_CASE("judge: the node of a job that could not be launched is left out where there is only one that it can be") {
+    using Nodes = std::vector<std::string>;
+    auto script = ended("FAILED", {}, "n1");
+    script.reason = "JobLaunchFailure";
+    struct Row { const char *name; AttemptView attempt; JobSighting job; Nodes nodes; };
+    const std::vector<Row> rows{
+        {"a prolog failed", Attempt{}, ended("CANCELLED", root, "n1"), {"n1"}},
+        {"a prolog failed, no accounting", Attempt{}, ended("CANCELLED", {}, "n1"), {"n1"}},
+        {"the node was lost before the script began", Attempt{}, ended("NODE_FAIL", {}, "n1"), {"n1"}},
+        {"slurmd could not start the script", Attempt{}, script, {"n1"}},
+        {"one of several: Slurm drains it", Attempt{}, ended("CANCELLED", root, "n[1-2]"), {}},
+        {"the script itself failed", Attempt{}, ended("FAILED", {}, "n1"), {}},
+        {"cancelled in the queue", Attempt{}, ended("CANCELLED", me), {}},
+        {"a claimed one that its user cancelled", Attempt{}.claimed(), ended("CANCELLED", me, "n1"), {}},
+        {"a job that was not needed and cancelled itself", Attempt{}.sealed(), ended("CANCELLED", me, "n1"), {}},
+    };
+    for (const auto &row : rows) {
+        CAPTURE(row.name);
+        CHECK(judge(row.attempt, row.job, me).exclude_nodes == row.nodes);
+    }
+}
+
 TEST_CASE("judge: the verdict keeps the evidence and the suspects") {
     auto attempt = Attempt{}.claimed().outcome(OutcomeKind::node_lost).view;
     attempt.outcome->text = "node n2 is gone";

