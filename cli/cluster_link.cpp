@@ -41,6 +41,7 @@ public:
 
     std::optional<Json> answer;
     bool no_root = false;
+    bool spoke = false;
     std::optional<std::string> missing_arch; // the agent is not there, for this architecture
 
 private:
@@ -59,6 +60,7 @@ private:
         auto json = parse_json(std::string_view{line}.substr(at + desk_mark.size()), "desk");
         if (!json || !json->is_object())
             return true;
+        spoke = true;
         if (json->contains("answer")) {
             answer = (*json)["answer"];
             return true;
@@ -189,6 +191,7 @@ Result<Json> ClusterLink::call(Json request, const std::function<bool(const Json
         RemoteCommand command{desk_line(verb == "submit"), dump_json(request) + "\n", {}, {}, deadline};
         command.on_output = [&reader](std::string_view piece) { return !interrupted() && reader.take(piece); };
         auto result = transport_->run(command);
+        heard_ = heard_ || reader.spoke; // also where the link broke later
         if (!result)
             return unreached(result.error());
         if (reader.no_root)
@@ -201,7 +204,6 @@ Result<Json> ClusterLink::call(Json request, const std::function<bool(const Json
         if (!reader.answer)
             return Error{ErrorKind::unreachable, fmt::format("trainctl-agent there ended with {} and no answer{}{}", result->exit_code, result->err.empty() ? "" : ": ",
                                                              trim(result->err)), where(), "is the run root on a file system that allows programs to run?"};
-        heard_ = true;
         if (reader.answer->contains("error"))
             return not_there(desk_error((*reader.answer)["error"], where()));
         if (verb != "submit" && has_job_or_end(*reader.answer))

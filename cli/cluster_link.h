@@ -31,7 +31,7 @@ public:
     Transport &transport() { return *transport_; }
     const std::string &agent_hash() const { return agent_hash_; } // SHA-256 of the agent that runs get
     std::string where() const; // for people: "sandbox (me@localhost:2222)"
-    bool heard() const { return heard_; } // the desk has answered once
+    bool heard() const { return heard_; } // the desk has said something once
     // The profile's run root as the cluster resolves it; asks for the home folder there only where it is not absolute.
     Result<std::string> absolute_root();
 

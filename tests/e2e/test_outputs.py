@@ -107,23 +107,24 @@ class OutputTest(RunCase):
 
     def test_logs_follow_through_a_link_that_breaks_and_lose_and_repeat_no_line(self):
         root = folder_of(self, "tc-root-")  # of its own: the process that serves this link is found by it
-        run = self.start("relinked", "--crash-at", "70", "--crash-attempts", "1", steps=90, cluster=self.profile("relinked", root=root), root=root)
-        run.wait_step(10)
+        run = self.start("relinked", "--crash-at", "70", "--crash-attempts", "1", steps=90, step_time=0.15,
+                         cluster=self.profile("relinked", root=root), root=root)
+        run.wait_step(5)
         said = f"{run.folder}/followed"
         with open(said, "w", encoding="utf-8") as file:
-            client = subprocess.Popen([TRAINCTL, "logs", "-f", "--tail", "3", run.id], env=run.home.env, stdin=subprocess.DEVNULL, stdout=file)
+            client = subprocess.Popen([TRAINCTL, "logs", "-f", "--tail", "3", run.id], env=run.home.env, stdin=subprocess.DEVNULL, stdout=file,
+                                      stderr=subprocess.STDOUT)
         self.addCleanup(client.kill)
-        run.wait_step(25)
-        wait_until(lambda: "step 25 loss" in content(said), RUN_LIMIT, "lines of the logs")
+        wait_until(lambda: steps_of(content(said)), RUN_LIMIT, "lines of the logs")
         desk = next(pid for pid, arguments in run.processes(root).items() if "desk" in arguments)
         client.send_signal(signal.SIGSTOP)  # it comes back when the next attempt is well on its way
         kill(next(pid for pid in parents(desk) if command_name(pid) == "sshd"))
         run.wait_step(75, attempt=2)
         client.send_signal(signal.SIGCONT)
-        self.assertEqual(client.wait(timeout=RUN_LIMIT), 0)
+        self.assertEqual(client.wait(timeout=RUN_LIMIT), 0, content(said))
         first, second = (steps_of(content(path)) for path in sorted(glob.glob(f"{run.dir}/attempts/*/logs/g01/*.log")))
         shown = steps_of(content(said))
-        self.assertIn(shown[0], range(5, 26))
+        self.assertGreater(shown[0], 1)
         self.assertEqual(shown, first[first.index(shown[0]):] + second)
 
     def test_a_job_that_can_never_start_is_told_at_once(self):
