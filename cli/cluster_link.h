@@ -13,6 +13,9 @@
 
 namespace trainctl {
 
+// For what takes as long as a training needs to save: the desk there knows how long that is.
+constexpr Duration patient = std::chrono::hours{24};
+
 class ClusterLink {
 public:
     // The profile by its name; "" is the default (see find_profile). Connects at the first call.

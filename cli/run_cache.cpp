@@ -3,6 +3,7 @@
 #include "run_cache.h"
 
 #include "base/files.h"
+#include "base/ids.h"
 #include "base/json.h"
 #include "base/text.h"
 
@@ -84,17 +85,30 @@ void saw_run(const std::string &run) {
     }
     const auto keys = PosixFiles{}.list(join_path(state_folder(), "submitting"));
     for (const auto &key : keys ? *keys : std::vector<std::string>{})
-        if (pending_submit(key) == run)
-            forget_submit(key);
+        forget_submit(key, run);
 }
 
 std::optional<std::string> pending_submit(const std::string &key) { return read(submit_path(key)); }
 
-Result<void> remember_submit(const std::string &key, const std::string &run) {
-    return write_in_new_folder(submit_path(key), run);
+Result<std::string> remember_submit(const std::string &key, const std::string &run) {
+    PosixFiles files;
+    const auto path = submit_path(key);
+    if (auto made = files.make_dirs(parent_path(path)); !made)
+        return made.error();
+    auto ours = files.publish(path, run);
+    if (!ours)
+        return ours.error();
+    if (const auto other = *ours ? std::nullopt : pending_submit(key); other && valid_run_id(*other))
+        return *other;
+    if (!*ours) // its submit is over by now, or it can't be read
+        if (auto written = files.write(path, run); !written)
+            return written.error();
+    return run;
 }
 
-void forget_submit(const std::string &key) {
+void forget_submit(const std::string &key, const std::string &run) {
+    if (pending_submit(key) != run)
+        return;
     if (auto removed = PosixFiles{}.remove(submit_path(key)); !removed)
         note("trainctl: warning: {}\n", removed.error().text());
 }

@@ -26,7 +26,8 @@ void saw_run(const std::string &run);
 // A submit that has not been answered yet, by what is being submitted: a second `submit` of the same goes on with
 // the same run instead of making another one.
 std::optional<std::string> pending_submit(const std::string &key);
-Result<void> remember_submit(const std::string &key, const std::string &run);
-void forget_submit(const std::string &key);
+// The run that is marked now: `run`, or what another submit of the same marked just before.
+Result<std::string> remember_submit(const std::string &key, const std::string &run);
+void forget_submit(const std::string &key, const std::string &run); // only its own mark
 
 } // namespace trainctl

@@ -24,7 +24,7 @@ int checkpoint_now(const Options &options) {
             if (message.contains("progress"))
                 note("{}\n", message.value("progress", ""));
             return true;
-        });
+        }, patient);
         if (!answer)
             return report_error(answer.error());
         const auto path = answer->value("path", "");

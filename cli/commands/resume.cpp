@@ -25,6 +25,11 @@ struct ResumeOptions {
 int changed_experiment(ClusterLink &link, const std::string &run, const ResumeOptions &options, std::string &yaml) {
     if (options.overrides.empty())
         return exit_ok;
+    for (const auto &set : options.overrides)
+        for (const char *fixed : {"name", "cluster", "template", "code"})
+            if (const auto key = set.substr(0, set.find_first_of("=.")); key == fixed)
+                return report_error({ErrorKind::invalid, fmt::format("{} can't be changed in a run that is there", set.substr(0, set.find('='))), "--set",
+                                     "submit a new run; checkpoint.dir can name the folder of this one's checkpoints"});
     auto status = link.call({{"verb", "status"}, {"run", run}, {"act", false}, {"experiment", true}});
     if (!status)
         return report_error(status.error());

@@ -22,7 +22,7 @@ int end_run(const StopOptions &options, const char *verb) {
             if (message.contains("progress"))
                 note("{}\n", message.value("progress", ""));
             return true;
-        });
+        }, patient);
         if (!status)
             return report_error(status.error());
         const bool ended = !(*status)["ended"].is_null();

@@ -60,8 +60,13 @@ Result<void> choose_run(Submission &submission) {
         submission.again = true;
         return {};
     }
-    submission.run = loaded.experiment.name + "-" + random_word(run_word);
-    return remember_submit(submission.key, submission.run);
+    const auto fresh = loaded.experiment.name + "-" + random_word(run_word);
+    auto marked = remember_submit(submission.key, fresh);
+    if (!marked)
+        return marked.error();
+    submission.run = *marked;
+    submission.again = submission.run != fresh;
+    return {};
 }
 
 Json request_of(const Submission &submission, const std::string &agent_hash) {
@@ -153,7 +158,7 @@ int submit(const SubmitOptions &options) {
     if (!answer) {
         const bool decided = answer.error().kind == ErrorKind::refused; // any other may have left a run
         if (decided)
-            forget_submit(submission.key);
+            forget_submit(submission.key, submission.run);
         const int code = report_error(answer.error());
         if (!decided)
             note("hint: the same command again goes on with this run ({}); nothing is submitted twice\n", submission.run);
@@ -168,7 +173,7 @@ int submit(const SubmitOptions &options) {
         print(dump_json(*answer, 2) + "\n");
     else
         tell(*answer, *link);
-    forget_submit(submission.key); // only now: who dies before the id was printed asks again
+    forget_submit(submission.key, submission.run); // only now: who dies before the id was printed asks again
     if (!answer->value("never_starts", "").empty())
         return exit_failed;
     if (!options.wait)

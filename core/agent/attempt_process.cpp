@@ -62,7 +62,7 @@ public:
             leave(exit_go_on, tools.error().text());
         tools->user = std::to_string(::getuid()); // asks for our own jobs only: much cheaper for the controller
         note_tools(*tools);
-        auto loaded = load_run(files_, paths_);
+        auto loaded = load_patiently();
         if (!loaded)
             leave(exit_go_on, loaded.error().text());
         run_ = std::move(*loaded);
@@ -77,6 +77,18 @@ public:
     }
 
 private:
+    // A file server that is away as the job starts: nobody else would go on with the run.
+    Result<LoadedRun> load_patiently() {
+        const Instant end = clock_.now() + ProtocolLimits{}.disk_patience;
+        for (;;) {
+            auto loaded = load_run(files_, paths_);
+            if (loaded || loaded.error().kind == ErrorKind::invalid || clock_.now() >= end)
+                return loaded;
+            fmt::print(stderr, "trainctl-agent: {}; trying again\n", loaded.error().text());
+            clock_.sleep_for(ProtocolLimits{}.poll);
+        }
+    }
+
     void note_tools(const SlurmTools &tools) {
         const auto path = own_variable("PATH", "/usr/bin:/bin");
         tools_ = {find_program("srun", path).value_or(""), tools.sbatch, tools.scontrol, tools.scancel, tools.squeue, tools.sacct,
@@ -120,13 +132,6 @@ private:
         Outcome outcome;
         outcome.kind = OutcomeKind::setup_failed;
         outcome.text = text;
-        return outcome;
-    }
-
-    Outcome too_few(const std::vector<std::string> &nodes) const {
-        Outcome outcome;
-        outcome.kind = OutcomeKind::node_lost;
-        outcome.text = fmt::format("{} of {} nodes are left: the run avoids the others of {}", nodes.size(), run_.experiment.resources.nodes, attempt_.nodes);
         return outcome;
     }
 
@@ -182,8 +187,6 @@ private:
         auto dir = checkpoint_dir(paths_, run_.experiment);
         if (!nodes || !dir)
             return cannot_train(nodes ? dir.error().text() : nodes.error().text());
-        if (static_cast<int>(nodes->size()) < run_.experiment.resources.fewest_nodes())
-            return too_few(*nodes);
         HashLimits limits;
         limits.on_piece = [&beating] { beating(); };
         limits.verified = verified_;
@@ -208,11 +211,14 @@ private:
         const auto run = look_at_run(files_, paths_);
         if (!nodes || !run)
             return nodes ? Result<std::vector<std::string>>{run.error()} : nodes;
+        auto rest = *nodes;
         const auto avoided = avoided_nodes(*run);
-        const auto gone = std::erase_if(*nodes, [&](const auto &node) { return avoided.contains(node); });
-        if (gone > 0)
-            say(no_, "nodes_avoided", fmt::format("{} of {} count as lost", gone, attempt_.nodes));
-        return nodes;
+        const auto gone = std::erase_if(rest, [&](const auto &node) { return avoided.contains(node); });
+        if (gone == 0)
+            return nodes;
+        const bool enough = static_cast<int>(rest.size()) >= run_.experiment.resources.fewest_nodes();
+        say(no_, "nodes_avoided", fmt::format("{} of {} {}", gone, attempt_.nodes, enough ? "count as lost" : "are used all the same: the others are too few"));
+        return enough ? Result<std::vector<std::string>>{std::move(rest)} : nodes;
     }
 
     bool showed_steps() {

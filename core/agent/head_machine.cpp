@@ -22,7 +22,6 @@ constexpr Duration tick_period = 1s, beat_retry = 1s;
 constexpr std::size_t small_fleet = 128;   // up to which every message is looked at for itself
 constexpr Duration look_pause_per_node = 10us;
 constexpr int do_not_restart_code = 93;
-constexpr std::size_t most_signals = 20; // somebody rings all the time; the first ones tell
 
 double seconds(Duration duration) { return std::chrono::duration<double>(duration).count(); }
 bool ended_well(const RankExit &exit) { return exit.exit_code == 0 && exit.signal == 0; }
@@ -113,9 +112,9 @@ void HeadMachine::enter(HeadPhase phase, Instant now, Instant deadline) {
 }
 
 std::optional<Instant> HeadMachine::stall_at() const {
-    // A training that is done takes its time for what comes last: an export, an upload.
-    const bool ends = done_training() || !now_.exits.empty();
-    return phase_ == HeadPhase::training && !now_.evidence_by && !ends ? stall_.deadline() : std::nullopt;
+    if (phase_ != HeadPhase::training || now_.evidence_by)
+        return std::nullopt;
+    return done_training() || !now_.exits.empty() ? stall_.last_deadline() : stall_.deadline();
 }
 
 void HeadMachine::take(const HeadInput &input, Instant now, Actions &out) {
@@ -228,7 +227,8 @@ void HeadMachine::take_setup(const SetupDone &in, Instant now, Actions &out) {
     if (in.ok)
         return;
     node->bad = true;
-    suspects_.insert(in.node);
+    if (in.bad_node)
+        suspects_.insert(in.node);
     const auto text = (in.bad_node ? "node " + in.node + " is not fit: " : "setup failed on " + in.node + ": ") + in.text;
     out.emplace_back(Note{in.bad_node ? "node_unfit" : "setup_failed", text});
     if (in.bad_node)
@@ -374,15 +374,6 @@ void HeadMachine::begin_kill(OutcomeKind kind, std::string text, Instant now, Ac
     enter(HeadPhase::killing, now, now + (ending_ ? kill_limit : std::max<Duration>(kill_limit, config_.node_timeout + 2s)));
     if (generation_ > 0)
         out.emplace_back(KillRanks{generation_});
-}
-
-void HeadMachine::note_signal(const std::string &name, Instant now) {
-    if (signals_.size() >= most_signals)
-        return;
-    auto text = fmt::format("{} {:.1f} s after start", name, seconds(now - started_));
-    if (config_.limit)
-        text += fmt::format(", {:.0f} s to the limit", seconds(*config_.limit - now));
-    signals_.push_back(std::move(text));
 }
 
 bool HeadMachine::is_member(const std::string &node) const {

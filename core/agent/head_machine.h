@@ -93,6 +93,7 @@ private:
     void take_choice(const CheckpointChosen &input, Instant now, Actions &out);
     void advance_recruiting(Instant now, Actions &out);
     void finish(bool dead, Instant now, Actions &out);
+    std::set<std::string> suspect_nodes() const;
     Outcome outcome(bool dead, Instant now) const;
 
     void enter(HeadPhase phase, Instant now, Instant deadline);

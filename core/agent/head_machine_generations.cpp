@@ -17,6 +17,8 @@ constexpr Duration no_limit = 24h * 3650;
 constexpr Duration choose_limit = 5min;   // checkpoints are hashed; a file system that hangs is given up
 constexpr Duration recruit_limit = 20s;   // for lost nodes to come back, where no spare is there
 constexpr Duration shrink_wait = 3s;      // for an agent that is just starting again
+constexpr Duration surely_over = 5min;    // behind a limit: Slurm ends jobs within a minute
+constexpr std::size_t most_signals = 20; // somebody rings all the time; the first ones tell
 constexpr Duration worth_restarting = 30s;// of the time that is left to the limit
 constexpr int do_not_restart_code = 93;
 
@@ -73,7 +75,9 @@ void HeadMachine::start_generation(std::vector<std::string> members, Instant now
 
 bool HeadMachine::may_restart(Instant now) const {
     const bool mendable = now_.kind == OutcomeKind::rank_failed || now_.kind == OutcomeKind::node_lost || now_.kind == OutcomeKind::hang;
-    const bool time_left = !config_.limit || *config_.limit - now > worth_restarting;
+    // A job that lives on after its limit was given more time, or this node's clock is wrong.
+    const bool extended = config_.limit && now - *config_.limit > surely_over;
+    const bool time_left = !config_.limit || extended || *config_.limit - now > worth_restarting;
     return config_.in_place && mendable && !ending_ && !node_term_ && !now_.exit_93 && generation_ > 0 && time_left;
 }
 
@@ -141,6 +145,30 @@ void HeadMachine::finish(bool dead, Instant now, Actions &out) {
     phase_ = HeadPhase::ended;
 }
 
+// A setup that failed everywhere is no node's fault.
+std::set<std::string> HeadMachine::suspect_nodes() const {
+    auto out = suspects_;
+    const auto with = [this](FleetNode::Setup setup) {
+        std::set<std::string> names;
+        for (const auto &name : fleet_.names())
+            if (fleet_.at(name).setup == setup)
+                names.insert(name);
+        return names;
+    };
+    if (!with(FleetNode::Setup::ok).empty())
+        out.merge(with(FleetNode::Setup::failed));
+    return out;
+}
+
+void HeadMachine::note_signal(const std::string &name, Instant now) {
+    if (signals_.size() >= most_signals)
+        return;
+    auto text = fmt::format("{} {:.1f} s after start", name, seconds(now - started_));
+    if (config_.limit)
+        text += fmt::format(", {:.0f} s to the limit", seconds(*config_.limit - now));
+    signals_.push_back(std::move(text));
+}
+
 Outcome HeadMachine::outcome(bool dead, Instant now) const {
     Outcome out;
     const bool by_ranks = now_.kind == OutcomeKind::rank_failed || now_.kind == OutcomeKind::time_limit || now_.kind == OutcomeKind::stopped;
@@ -160,7 +188,8 @@ Outcome HeadMachine::outcome(bool dead, Instant now) const {
     else
         out.exit_code = 1;
     out.ranks_dead = dead;
-    out.suspect_nodes.assign(suspects_.begin(), suspects_.end());
+    const auto suspects = suspect_nodes();
+    out.suspect_nodes.assign(suspects.begin(), suspects.end());
     out.signals = signals_;
     if (checkpoint_) {
         out.checkpoint = checkpoint_->path;

@@ -98,8 +98,7 @@ HeadConfig head_config(const HeadPlan &plan, Instant now) {
         config.resumed_step = plan.resume_from->step;
     if (plan.time_left)
         config.limit = now + *plan.time_left;
-    if (experiment.resources.time)
-        config.early_signal = early_signal(experiment.checkpoint.save_time, *experiment.resources.time);
+    config.early_signal = early_signal(experiment.checkpoint.save_time, experiment.resources.time);
     if (auto stall = stall_setting(experiment.health))
         config.stall = *stall;
     config.stall.expects_steps = plan.expects_steps || !experiment.progress.patterns.empty();

@@ -143,6 +143,9 @@ void NodePreflight::take_line(const std::string &line) {
     case Finding::bad:
         keep(bad_, said->text);
         break;
+    case Finding::shared:
+        keep(shared_, said->text);
+        break;
     }
     log(line);
 }
@@ -188,7 +191,7 @@ void NodePreflight::phase_ended(const std::string &problem) {
     if (!problem.empty() || late_)
         for (const auto &line : last_.lines())
             keep(bad_, "  " + line);
-    if (phase_ == Phase::quick && bad_.empty() && !trim(setting_.spec.check).empty()) {
+    if (phase_ == Phase::quick && bad_.empty() && shared_.empty() && !trim(setting_.spec.check).empty()) {
         const auto started = start_phase(Phase::check);
         if (started)
             return;
@@ -201,8 +204,10 @@ void NodePreflight::phase_ended(const std::string &problem) {
 
 void NodePreflight::done() {
     PreflightResult result;
-    result.ok = bad_.empty();
+    result.ok = bad_.empty() && shared_.empty();
+    result.by_node = !bad_.empty();
     auto lines = bad_;
+    lines.insert(lines.end(), shared_.begin(), shared_.end());
     lines.insert(lines.end(), warnings_.begin(), warnings_.end());
     if (result.ok)
         lines.insert(lines.end(), fine_.begin(), fine_.end());

@@ -58,7 +58,7 @@ private:
     LastLines last_;
     Loop::Timer timer_ = 0;
     std::string doing_;
-    std::vector<std::string> bad_, warnings_, fine_;
+    std::vector<std::string> bad_, shared_, warnings_, fine_;
 };
 
 } // namespace trainctl

@@ -43,7 +43,7 @@ void NodePreparation::look() {
     spec.directory = config_.work_dir;
     preflight_ = std::make_unique<NodePreflight>(loop_, logs_, NodePreflight::Setting{setting_.program, std::move(spec), [this](const PreflightResult &result) {
                                                                                           setting_.log("preflight: " + result.text);
-                                                                                          result.ok ? run_setup() : done({false, result.text, {}}, true);
+                                                                                          result.ok ? run_setup() : done({false, result.text, {}}, result.by_node);
                                                                                       }});
     if (const auto started = preflight_->start(); !started)
         done({false, started.error().text(), {}}, true);

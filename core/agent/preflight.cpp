@@ -16,7 +16,7 @@ namespace trainctl {
 
 namespace {
 
-constexpr std::array<std::string_view, 5> finding_names{"doing", "fine", "warning", "bad", "end"};
+constexpr std::array<std::string_view, 6> finding_names{"doing", "fine", "warning", "bad", "shared", "end"};
 constexpr std::uint64_t fewest_inodes = 1000; // a run makes some hundreds of files before any checkpoint
 constexpr std::uint64_t mib = 1u << 20;
 constexpr std::uint64_t no_limit_mib = std::uint64_t{1} << 40; // cgroup v1 says "none" as a number near 2^63
@@ -87,12 +87,12 @@ Result<PreflightSpec> preflight_spec_from(std::string_view text) {
 std::vector<PreflightLine> judge_disk(const DiskSeen &disk, std::uint64_t min_free_mib) {
     std::vector<PreflightLine> out;
     const bool full = disk.free_bytes / mib < min_free_mib;
-    out.push_back({full ? Finding::bad : Finding::fine,
+    out.push_back({full ? Finding::shared : Finding::fine,
                    fmt::format("disk of {}: {} free at {}, {} expected (health.min_free)", disk.what, human_bytes(disk.free_bytes),
                                disk.path, mib_text(min_free_mib))});
     if (disk.inodes > 0) {
         const bool few = disk.free_inodes < fewest_inodes;
-        out.push_back({few ? Finding::bad : Finding::fine, fmt::format("inodes of {}: {} of {} free at {}, {} expected", disk.what,
+        out.push_back({few ? Finding::shared : Finding::fine, fmt::format("inodes of {}: {} of {} free at {}, {} expected", disk.what,
                                                                        disk.free_inodes, disk.inodes, disk.path, fewest_inodes)});
     }
     return out;

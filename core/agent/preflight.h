@@ -28,10 +28,12 @@ struct PreflightSpec {
 
 struct PreflightResult {
     bool ok = false;
+    bool by_node = false; // what is bad is the node's own, and not a place that all nodes share
     std::string text; // one line a finding: what was measured, what was expected; of a bad node what is bad, first
 };
 
-enum class Finding { doing, fine, warning, bad, end }; // doing: what is being looked at, until the next
+// doing: what is being looked at, until the next; shared: bad, but no fault of this node.
+enum class Finding { doing, fine, warning, bad, shared, end };
 
 struct PreflightLine {
     Finding finding = Finding::fine;

@@ -178,6 +178,11 @@ std::optional<Instant> StallWatch::deadline() const {
     return *life_ + patience_ * allowance();
 }
 
+std::optional<Instant> StallWatch::last_deadline() const {
+    const auto end = deadline();
+    return end ? std::optional{std::max(*end, *life_ + most_patience * setting_.startup)} : std::nullopt;
+}
+
 Duration StallWatch::step_time() const {
     std::vector<Duration> sorted(gaps_.begin(), gaps_.end());
     const auto middle = sorted.begin() + static_cast<std::ptrdiff_t>(sorted.size() / 2);

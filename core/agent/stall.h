@@ -41,6 +41,9 @@ public:
     void shift(Duration by);           // we were suspended for so long
 
     std::optional<Instant> deadline() const; // silence until then is a stall; nothing: never
+    // The same where all steps are made, or a rank has ended: what comes last takes its time (an export, an upload, ranks
+    // that wait for one of them), but not for ever.
+    std::optional<Instant> last_deadline() const;
     // One sentence for people: "no new step for 4 m 10 s after step 220 (steps took 1.2 s)".
     std::string why(Instant now) const;
 

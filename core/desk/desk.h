@@ -66,11 +66,14 @@ struct TrainingNow {
     std::optional<ProgressFile> progress;
 };
 Result<TrainingNow> training_now(DeskCall &call, const RunPaths &paths);
-// Writes control/<name> and tells the head to look.
+// control/<name>, and what it says.
 struct Wish {
     std::string name;
     Json content;
 };
+// On a full disk the run's reserve is given up for it: ending something is how space is made.
+Result<void> write_wish(DeskCall &call, const RunPaths &paths, const Wish &wish);
+// And tells the head to look.
 Result<void> wish_and_ring(DeskCall &call, const RunPaths &paths, JobId job, const Wish &wish);
 Result<Json> status_of(DeskCall &call, const RunPaths &paths, bool act);
 // Puts the run right where that is wanted.

@@ -17,6 +17,7 @@ using namespace std::chrono_literals;
 constexpr Duration poll = 500ms;             // a stat of a few files: cheap for a login node
 constexpr Duration reconcile_every = 30s;    // whether the run still lives, and goes on if it can
 constexpr Duration reconcile_pending = 3s;   // while a job is on its way to its nodes, for the first minute
+constexpr Duration most_trouble = 10min;     // without one look that went well
 constexpr Duration alive_every = 15s;        // a word now and then: writing it is how a lost link is noticed
 
 // What the ranks print, from where it was passed on last.
@@ -138,44 +139,68 @@ std::string turn_of(DeskCall &call, const RunPaths &paths) {
     return text;
 }
 
-// Until the run has ended; says the status whenever it changed.
-Result<Json> follow(DeskCall &call, const RunPaths &paths, LogTeller &teller, const LogWishes &wishes) {
-    std::string said, turn;
-    Instant looked{};
-    const Instant begun = call.clock.now();
-    Instant spoken = begun;
-    bool pending = true;
-    for (;;) {
-        auto ended = call.files.read(paths.file("ended.json"));
+// Passes on what happens until the run has ended; says the status whenever it changed.
+class Follower {
+public:
+    Follower(DeskCall &call, const RunPaths &paths, LogTeller &teller, const LogWishes &wishes)
+        : call_(call), paths_(paths), teller_(teller), wishes_(wishes), begun_(call.clock.now()), spoken_(begun_), heard_(begun_) {}
+
+    // A full disk, a file server that is away: the run goes on, and so does this.
+    Result<Json> run() {
+        for (;; call_.clock.sleep_for(poll)) {
+            auto end = look();
+            const Instant now = call_.clock.now();
+            if (end && *end)
+                return std::move(**end);
+            if (end)
+                heard_ = now;
+            else if (end.error().kind == ErrorKind::not_found || end.error().kind == ErrorKind::invalid || now - heard_ >= most_trouble)
+                return end.error();
+            else if (const auto text = end.error().text(); text != said_)
+                call_.say({{"problem", said_ = text}});
+            if (now - spoken_ >= alive_every) {
+                call_.say({{"alive", true}});
+                spoken_ = now;
+            }
+        }
+    }
+
+private:
+    // The status once the run has ended.
+    Result<std::optional<Json>> look() {
+        auto ended = call_.files.read(paths_.file("ended.json"));
         if (!ended)
             return ended.error();
-        if (!wishes.quiet)
-            if (auto passed = teller.pass_on(wishes.attempt, wishes.all); !passed)
+        if (!wishes_.quiet)
+            if (auto passed = teller_.pass_on(wishes_.attempt, wishes_.all); !passed)
                 return passed.error();
-        const Instant now_at = call.clock.now();
-        if (now_at - spoken >= alive_every) {
-            call.say({{"alive", true}});
-            spoken = now_at;
+        const Instant now = call_.clock.now();
+        const bool waiting = pending_ && now - begun_ < 1min;
+        const auto turned = turn_of(call_, paths_);
+        if (turned == turn_ && !*ended && now - looked_ < (waiting ? reconcile_pending : reconcile_every))
+            return std::optional<Json>{};
+        looked_ = now;
+        auto status = status_of(call_, paths_, true);
+        if (!status)
+            return status.error();
+        turn_ = turned;
+        looked_ = call_.clock.now();
+        pending_ = status->value("state", "") == "pending" || status->value("state", "") == "starting";
+        if (auto state = short_state(*status); state != said_) {
+            said_ = state;
+            call_.say({{"status", *status}});
         }
-        const bool waiting = pending && now_at - begun < 1min;
-        const auto turned = turn_of(call, paths);
-        if (turned != turn || *ended || now_at - looked >= (waiting ? reconcile_pending : reconcile_every)) {
-            turn = turned;
-            auto status = status_of(call, paths, true);
-            if (!status)
-                return status.error();
-            looked = call.clock.now();
-            pending = status->value("state", "") == "pending" || status->value("state", "") == "starting";
-            if (auto now = short_state(*status); now != said) {
-                said = now;
-                call.say({{"status", *status}});
-            }
-            if (*ended)
-                return status;
-        }
-        call.clock.sleep_for(poll);
+        return *ended ? std::optional{*std::move(status)} : std::nullopt;
     }
-}
+
+    DeskCall &call_;
+    const RunPaths &paths_;
+    LogTeller &teller_;
+    const LogWishes &wishes_;
+    std::string said_, turn_;
+    Instant looked_{}, begun_, spoken_, heard_;
+    bool pending_ = true;
+};
 
 // The logs shown are not whole where an agent could not write all of them.
 Result<Json> with_losses(DeskCall &call, Result<Json> status, int first) {
@@ -213,7 +238,7 @@ Result<Json> desk_logs(DeskCall &call) {
         if (auto begun = teller.begin(wishes.attempt, wishes.all, wishes.tail); !begun)
             return begun.error();
     if (wishes.follow)
-        return with_losses(call, follow(call, *paths, teller, wishes), wishes.attempt);
+        return with_losses(call, Follower{call, *paths, teller, wishes}.run(), wishes.attempt);
     if (!wishes.quiet)
         if (auto passed = teller.pass_on(wishes.attempt, wishes.all); !passed)
             return passed.error();

@@ -98,9 +98,7 @@ Result<Json> desk_stop(DeskCall &call) {
 
     Stopper stopper{call, *paths, call.text("verb") == "stop", view->last() != nullptr ? view->last()->no : AttemptNo{1}};
     const Json wish{{"by", call.who}, {"when", unix_seconds(call.clock.wall())}, {"save", stopper.save}};
-    if (auto made = call.files.make_dirs(paths->file("control")); !made)
-        return made.error();
-    if (auto written = call.files.write(paths->wish("stop"), dump_json(wish) + "\n"); !written)
+    if (auto written = write_wish(call, *paths, {"stop", wish}); !written)
         return written.error();
     call.note(*paths, stopper.last, stopper.save ? "stop_wished" : "cancel_wished", "");
 

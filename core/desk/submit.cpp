@@ -133,6 +133,13 @@ std::string never_starts_by_reason(DeskCall &call, const RunPaths &paths, const 
     return "";
 }
 
+// Slurm knows better than its partitions' records: a QOS may allow more.
+bool found_startable(const Reconciled &seen) {
+    return std::any_of(seen.jobs.begin(), seen.jobs.end(), [](const JobSighting &job) {
+        return job.phase == JobPhase::running || (job.phase == JobPhase::pending && (job.reason == "Priority" || job.reason == "Resources"));
+    });
+}
+
 // Its number stands in job.json; where sbatch's answer was lost, only Slurm knows it.
 Json job_of(DeskCall &call, const RunPaths &paths, const AttemptView *attempt) {
     if (attempt == nullptr)
@@ -180,7 +187,7 @@ Result<Json> desk_submit(DeskCall &call) {
         return Error{ErrorKind::refused, "sbatch refused the job: " + *first->rejected, paths.attempt_file(AttemptNo{1}, "script.sbatch"),
                      "nothing was submitted; correct the experiment and submit again"};
     }
-    auto never = never_starts(*partitions, run->experiment.resources);
+    auto never = found_startable(*seen) ? "" : never_starts(*partitions, run->experiment.resources);
     if (never.empty())
         never = never_starts_by_reason(call, paths, first);
     Json answer{{"format", desk_format}, {"run", paths.run.value}, {"state", to_string(seen->state)}, {"dir", paths.dir()}, {"text", seen->text},

@@ -50,11 +50,21 @@ Result<TrainingNow> training_now(DeskCall &call, const RunPaths &paths) {
     return TrainingNow{last->no, job, last->owner()->host, last->progress};
 }
 
+Result<void> write_wish(DeskCall &call, const RunPaths &paths, const Wish &wish) {
+    const auto write = [&]() -> Result<void> {
+        if (auto made = call.files.make_dirs(paths.file("control")); !made)
+            return made;
+        return call.files.write(paths.wish(wish.name), dump_json(wish.content) + "\n");
+    };
+    auto written = write();
+    if (!written && written.error().kind == ErrorKind::no_space && call.files.remove(paths.reserve()))
+        written = write();
+    return written;
+}
+
 Result<void> wish_and_ring(DeskCall &call, const RunPaths &paths, JobId job, const Wish &wish) {
-    if (auto made = call.files.make_dirs(paths.file("control")); !made)
-        return made.error();
-    if (auto written = call.files.write(paths.wish(wish.name), dump_json(wish.content) + "\n"); !written)
-        return written.error();
+    if (auto written = write_wish(call, paths, wish); !written)
+        return written;
     // The doorbell: the head looks now and not at its next beat. A bell that fails is no harm.
     if (auto rung = call.scheduler.signal_batch(job, "USR2"); !rung)
         call.say({{"progress", "the head could not be rung, it will look by itself: " + rung.error().message}});

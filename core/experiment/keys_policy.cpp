@@ -65,7 +65,7 @@ std::vector<Row> policy_rows() {
           .otherwise = "30m",
           .min = 1,
           .max = 24 * hour,
-          .doc = "And one without its first step for this long, with stall_timeout auto.",
+          .doc = "And one without its first step for this long, with stall_timeout auto; after the last one: 8 times as long.",
           .example = "30m"},
          [](Draft &d) -> Slot { return &d.experiment.health.startup_timeout; }},
         {{.path = "recovery.in_place",

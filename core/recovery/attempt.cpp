@@ -13,7 +13,7 @@ namespace {
 
 // Beside training, so it shares nothing with Life. True where the attempt came and went: the one after it is next.
 bool make_next(World &world, const AttemptJob &job, const MakeRequest &request) {
-    auto made = make_attempt(world, job.paths, request, job.limits);
+    auto made = make_avoiding(world, job.paths, request, job.limits);
     const auto name = "attempt " + to_string(request.no);
     if (!made)
         job.journal("standby_failed", made.error().text());

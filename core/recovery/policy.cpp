@@ -50,12 +50,12 @@ const char *cause_of_state(const AttemptView &attempt, const JobSighting &job, s
     const std::string &state = job.state;
     if (state == "CANCELLED")
         return cause_of_cancel(attempt, job, own_uid);
+    if (state == "PREEMPTED")
+        return cause::preempted;
     if (!attempt.owner())
         return cause::launch_failed;
     if (state == "TIMEOUT" || state == "DEADLINE")
         return cause::time_limit;
-    if (state == "PREEMPTED")
-        return cause::preempted;
     if (state == "NODE_FAIL" || state == "BOOT_FAIL")
         return cause::node_lost;
     if (state == "OUT_OF_MEMORY")
@@ -74,7 +74,7 @@ std::string node_that_launches_nothing(const JobSighting &job) {
 
 std::string text_of(const std::string &why, const AttemptView &attempt, const std::optional<JobSighting> &job) {
     if (attempt.outcome && !attempt.outcome->text.empty())
-        return attempt.outcome->text;
+        return attempt.outcome->text + (why == cause::terminated && !job ? "; Slurm has forgotten the job, and by whom" : "");
     if (!job)
         return why + "; Slurm has forgotten the job";
     const auto reason = job->reason.empty() || job->reason == "None" ? "" : ", " + job->reason;
@@ -101,6 +101,8 @@ Verdict judge(const AttemptView &attempt, const std::optional<JobSighting> &job,
         verdict.cause = cause_of(attempt.outcome->kind);
     else if (job)
         verdict.cause = cause_of_state(attempt, *job, own_uid);
+    else if (attempt.outcome && attempt.outcome->kind == OutcomeKind::terminated)
+        verdict.cause = cause::terminated; // by whom is known to nobody any more
     else
         verdict.cause = attempt.owner() ? cause::head_lost : is_standby(attempt) ? cause::standby_unneeded : cause::launch_failed;
     verdict.text = text_of(verdict.cause, attempt, job);
@@ -182,7 +184,7 @@ Tally tally(const RunView &run) {
 std::set<std::string> avoided_nodes(const RunView &run) {
     std::set<std::string> nodes;
     for (const auto &attempt : run.attempts)
-        if (attempt.verdict)
+        if (attempt.verdict && attempt.no > run.forgiven)
             nodes.insert(attempt.verdict->exclude_nodes.begin(), attempt.verdict->exclude_nodes.end());
     return nodes;
 }

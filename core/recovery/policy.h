@@ -42,7 +42,7 @@ bool verdict_waits_for_who(const AttemptView &attempt, const JobSighting &job);
 
 struct GoOn { std::vector<std::string> exclude_nodes; };
 struct EndRun { EndKind kind; std::string why; };
-// By the verdicts of all attempts: a user's `resume` forgives failures, not nodes.
+// By the verdicts since the user's last `resume`, which forgives nodes as well.
 std::set<std::string> avoided_nodes(const RunView &run);
 EndRun end_by_wish(EndWish wish); // the words are the same whoever of all that see it ends the run
 using NextStep = std::variant<GoOn, EndRun>;

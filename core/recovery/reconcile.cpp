@@ -1,5 +1,7 @@
 #include "recovery/reconcile.h"
 
+#include "base/text.h"
+
 #include <algorithm>
 #include <array>
 #include <fmt/format.h>
@@ -133,8 +135,38 @@ private:
             if (auto cancelled = world_.scheduler.cancel(jobs_.pending_ids()); !cancelled)
                 return cancelled.error();
         if (strange == nullptr)
-            return done(RunState::pending, "");
+            return request_.act ? behind_a_standby() : done(RunState::pending, "");
         return done(RunState::unknown, fmt::format("Slurm says {} of job {}, and trainctl does not know that word", strange->state, to_string(strange->id)));
+    }
+
+    // An attempt that ended while its standby waits is judged now: within minutes Slurm may have forgotten who cancelled it.
+    Result<Reconciled> behind_a_standby() {
+        if (result_.run.stop_wished()) // who wished it ends it
+            return done(RunState::pending, "");
+        for (auto &attempt : result_.run.attempts) {
+            const auto job = jobs_.of(attempt, name(attempt));
+            if (attempt.verdict || !attempt.owner() || !job || job->phase != JobPhase::ended || (accounting_ && verdict_waits_for_who(attempt, *job)))
+                continue;
+            if (auto judged = judge_now(attempt); !judged)
+                return judged.error();
+        }
+        const NextStep next = decide_next(request_.recovery, result_.run);
+        const auto *end = std::get_if<EndRun>(&next);
+        if (end == nullptr || end->kind != EndKind::stopped)
+            return done(RunState::pending, "");
+        if (auto ended = end_run(world_, paths_, Ended{end->kind, end->why, result_.run.last()->no, 0}); !ended)
+            return ended.error();
+        if (auto cancelled = world_.scheduler.cancel(jobs_.pending_ids()); !cancelled)
+            return cancelled.error();
+        return done(state_of(end->kind), end->why);
+    }
+
+    Result<void> judge_now(AttemptView &attempt) {
+        auto verdict = judge_anew(world_, paths_, attempt, jobs_.of(attempt, name(attempt)), request_.own_uid);
+        if (!verdict)
+            return verdict.error();
+        attempt.verdict = *verdict;
+        return write_verdict(world_, paths_, attempt.no, *attempt.verdict);
     }
 
     // Attempts that somebody trains as, as far as the run directory tells, and whose job is not there.
@@ -180,12 +212,8 @@ private:
         for (auto &attempt : result_.run.attempts) {
             if (attempt.verdict || !had_job(attempt))
                 continue;
-            auto verdict = judge_anew(world_, paths_, attempt, jobs_.of(attempt, name(attempt)), request_.own_uid);
-            if (!verdict)
-                return verdict.error();
-            attempt.verdict = *verdict;
-            if (auto written = write_verdict(world_, paths_, attempt.no, *attempt.verdict); !written)
-                return written.error();
+            if (auto judged = judge_now(attempt); !judged)
+                return judged.error();
         }
         const AttemptView *last = result_.run.last();
         if (last == nullptr)
@@ -213,7 +241,7 @@ private:
 
     Result<Reconciled> make(AttemptNo no, std::vector<std::string> exclude) {
         const MakeRequest wanted{no, std::nullopt, std::move(exclude), request_.prepare};
-        auto made = make_attempt(world_, paths_, wanted, request_.limits);
+        auto made = make_avoiding(world_, paths_, wanted, request_.limits);
         if (!made)
             return made.error();
         switch (made->kind) {
@@ -237,6 +265,15 @@ private:
 };
 
 } // namespace
+
+Result<MadeAttempt> make_avoiding(World &world, const RunPaths &paths, MakeRequest request, const ProtocolLimits &limits) {
+    auto made = make_attempt(world, paths, request, limits);
+    if (!made || made->kind != MadeKind::rejected || request.exclude_nodes.empty())
+        return made;
+    world.tell(request.no, "nodes_not_avoided", "refused without " + join(request.exclude_nodes, ", ") + ": " + made->text);
+    request.exclude_nodes.clear();
+    return make_attempt(world, paths, request, limits);
+}
 
 std::vector<std::string> recent_job_names(const RunView &run, const RunId &id) {
     constexpr std::size_t most = 4; // the active one, its standby, and two that a late answer may be about

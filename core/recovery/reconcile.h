@@ -46,6 +46,9 @@ Result<void> end_run(World &world, const RunPaths &paths, const Ended &ended);
 // judge(), with what an agent wrote just before it cancelled the job: Slurm's word may be newer than `attempt`.
 Result<Verdict> judge_anew(World &world, const RunPaths &paths, const AttemptView &attempt, const std::optional<JobSighting> &job, std::uint32_t own_uid);
 
+// make_attempt(), and once more without `exclude_nodes` where it is refused with them: a suspicion ends no run.
+Result<MadeAttempt> make_avoiding(World &world, const RunPaths &paths, MakeRequest request, const ProtocolLimits &limits);
+
 // verdict.json, once.
 Result<void> write_verdict(World &world, const RunPaths &paths, AttemptNo no, Verdict verdict);
 

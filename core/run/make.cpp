@@ -63,7 +63,8 @@ MakeStep next_make_step(const AttemptView &attempt, const MakeKnowledge &known, 
         // Answers that come and go keep the horizon from ending: that, too, has a bound.
         const bool silent = known.silent_since && now - *known.silent_since >= limits.make_patience;
         if (silent || now - known.started >= limits.make_patience + 2 * limits.horizon)
-            return MakeDone{{MadeKind::unclear, std::nullopt, "Slurm does not answer whether the job exists"}};
+            return MakeDone{{MadeKind::unclear, std::nullopt, "Slurm does not answer whether the job exists" +
+                                                                  (known.sbatch_said.empty() ? "" : "; sbatch said: " + known.sbatch_said)}};
         return LookForJob{};
     }
     if (auto done = step_of_found(attempt, known))
@@ -116,7 +117,9 @@ struct Maker {
         }
         if (const auto *no = std::get_if<Rejected>(&answer))
             return world.files.write(file("rejected." + known.mine), no->text);
-        return {}; // unknown: the next steps look for it by name
+        known.sbatch_said = std::get<SubmitUnknown>(answer).why;
+        world.tell(request.no, "sbatch_unclear", known.sbatch_said);
+        return {}; // the next steps look for it by name
     }
 
     Result<void> operator()(const LookForJob &) {

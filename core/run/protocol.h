@@ -114,6 +114,7 @@ struct MakeKnowledge {
     std::optional<Instant> answered_since;    // Slurm answered "not there" about the last intent first at
     std::optional<Instant> silent_since;      // Slurm has not answered since
     Instant started;
+    std::string sbatch_said;                  // where its answer was neither yes nor no
 };
 
 MakeStep next_make_step(const AttemptView &attempt, const MakeKnowledge &known, const ProtocolLimits &limits,

@@ -5,6 +5,8 @@
 #include "run/checkpoint_owner.h"
 #include "script/render.h"
 
+#include <filesystem>
+
 namespace trainctl {
 
 namespace {
@@ -91,7 +93,11 @@ Result<std::string> checkpoint_dir(const RunPaths &paths, const Experiment &expe
     auto dir = expand(experiment.checkpoint.dir, {{"run", paths.run.value}});
     if (!dir)
         return dir.error();
-    return join_path(paths.dir(), *dir);
+    // Without "..": who writes where is told by comparing these.
+    auto whole = std::filesystem::path{join_path(paths.dir(), *dir)}.lexically_normal().string();
+    if (whole.size() > 1 && whole.back() == '/')
+        whole.pop_back();
+    return whole;
 }
 
 } // namespace trainctl

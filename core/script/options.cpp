@@ -110,11 +110,10 @@ Result<void> add_resources(const AttemptPlan &plan, std::vector<std::string> &op
             return gres.error();
         options.push_back("--gres=" + *gres);
     }
-    if (wanted.time) {
+    if (wanted.time)
         options.push_back("--time=" + time_text(*wanted.time));
-        const auto early = early_signal(plan.experiment.checkpoint.save_time, *wanted.time);
-        options.push_back("--signal=B:USR1@" + std::to_string(early.count()));
-    }
+    const auto early = early_signal(plan.experiment.checkpoint.save_time, wanted.time);
+    options.push_back("--signal=B:USR1@" + std::to_string(early.count()));
     for (const auto &[name, value] :
          {Field{"partition", wanted.partition}, {"account", wanted.account}, {"qos", wanted.qos},
           {"constraint", wanted.constraint}, {"reservation", wanted.reservation}}) {
@@ -150,9 +149,9 @@ std::string attempt_folder(const AttemptPlan &plan) {
     return join_path(join_path(run_folder(plan), "attempts"), to_string(plan.no));
 }
 
-seconds early_signal(seconds save_time, seconds limit) {
+seconds early_signal(seconds save_time, std::optional<seconds> limit) {
     // A limit shorter than twice this is halved, so that something is trained.
-    return std::max(seconds{1}, std::min({save_time + signal_margin, limit / 2, longest_signal_time}));
+    return std::max(seconds{1}, std::min({save_time + signal_margin, limit.value_or(seconds::max()) / 2, longest_signal_time}));
 }
 
 Result<std::vector<std::string>> sbatch_options(const AttemptPlan &plan) {

@@ -19,6 +19,6 @@ std::string attempt_folder(const AttemptPlan &plan);
 Result<std::vector<std::string>> sbatch_options(const AttemptPlan &plan);
 
 // How long before the job's limit Slurm is asked for its early signal (--signal): it may come a minute earlier, never later.
-std::chrono::seconds early_signal(std::chrono::seconds save_time, std::chrono::seconds limit);
+std::chrono::seconds early_signal(std::chrono::seconds save_time, std::optional<std::chrono::seconds> limit);
 
 } // namespace trainctl

@@ -2,7 +2,7 @@
 
 import concurrent.futures
 
-from harness import Home, Sandbox, wait_until
+from harness import Home, Sandbox, flavour_options, wait_until
 from runs import RUN_LIMIT, RunCase
 
 SECONDS_TO_WAIT = 200
@@ -33,7 +33,7 @@ class DrillCase(RunCase):
         cls.addClassCleanup(home.remove)
         cls.sandbox = Sandbox(home, "drills")
         cls.addClassCleanup(cls.sandbox.down, check=None)
-        cls.sandbox.up("--nodes", str(cls.nodes), "--slurmd-timeout", "5", "--preempt-grace", "8", *cls.disk)
+        cls.sandbox.up("--nodes", str(cls.nodes), *flavour_options(), "--slurmd-timeout", "5", "--preempt-grace", "8", *cls.disk)
 
     def begin(self, *kinds, steps=STEPS, **keys):
         """A run that survives these: with a spare where it loses a node, and time enough. What begins with "--" is for the

@@ -17,8 +17,8 @@ TRAINCTL = os.environ.get("TRAINCTL", "trainctl")
 COMMAND_LIMIT = 180  # seconds: the longest that one command may take, on a busy machine
 POLL = 0.05
 FLAVOURS = {"plain": [], "accounting": ["--accounting"],
-            # Tests of lost nodes can't wait for a site's 300 s.
-            "strict": ["--site", "strict", "--slurmd-timeout", "10"]}
+            "strict": ["--site", "strict"]}
+SLURMD_TIMEOUT = ["--slurmd-timeout", "10"]  # tests of lost nodes can't wait for a strict site's 300 s
 
 
 def wait_until(condition, deadline=60, what="the condition"):
@@ -128,10 +128,10 @@ def goes_on_by_itself():
 
 def shared_sandbox():
     """The sandbox that the fixture e2e.sandbox_up started, or one that the caller has to end: (sandbox, owned)."""
-    shared = os.environ.get("TRAINCTL_SANDBOX_HOME")
+    shared = os.environ.get("TRAINCTL_SANDBOX_HOME") or None
     sandbox = Sandbox(Home(shared), "e2e")
     if not shared:
-        sandbox.up("--nodes", "8", *flavour_options())
+        sandbox.up("--nodes", "8", *flavour_options(), *SLURMD_TIMEOUT)
     return sandbox, not shared
 
 
@@ -162,7 +162,7 @@ def main():
     """`harness.py up|down` starts and ends the shared sandbox: ctest's fixture."""
     sandbox = Sandbox(Home(os.environ["TRAINCTL_SANDBOX_HOME"]), "e2e")
     if sys.argv[1:] == ["up"]:
-        print(sandbox.up("--nodes", "8", *flavour_options()).stdout)
+        print(sandbox.up("--nodes", "8", *flavour_options(), *SLURMD_TIMEOUT).stdout)
     elif sys.argv[1:] == ["down"]:
         print(sandbox.down().stdout)
         shutil.rmtree(sandbox.home.path, ignore_errors=True)

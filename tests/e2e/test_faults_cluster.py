@@ -5,7 +5,7 @@ import json
 import os
 import unittest
 
-from harness import Home, Sandbox, wait_until
+from harness import Home, Sandbox, flavour_options, wait_until
 from runs import GONE_LIMIT, RunCase, alive, command_name, kill, kill_at_once, of_node, write
 
 BAD_NODE = "n1"
@@ -25,7 +25,7 @@ class ClusterTest(RunCase):
         os.makedirs(cls.bad)
         cls.sandbox = Sandbox(home, "broken")
         cls.addClassCleanup(cls.sandbox.down, check=None)
-        cls.sandbox.up("--nodes", "4", "--prolog", prolog, "--slurmd-timeout", "5")
+        cls.sandbox.up("--nodes", "4", *flavour_options(), "--prolog", prolog, "--slurmd-timeout", "5")
         cls.own_profiles()
 
     def setUp(self):

@@ -2,7 +2,7 @@
 
 import unittest
 
-from harness import Home, Sandbox, wait_until
+from harness import SLURMD_TIMEOUT, Home, Sandbox, flavour_options, wait_until
 from runs import RunCase, kill
 
 
@@ -13,7 +13,7 @@ class ControllerTest(RunCase):
         cls.addClassCleanup(home.remove)
         cls.sandbox = Sandbox(home, "headless")
         cls.addClassCleanup(cls.sandbox.down, check=None)
-        cls.sandbox.up("--nodes", "2")
+        cls.sandbox.up("--nodes", "2", *flavour_options(), *SLURMD_TIMEOUT)
         cls.own_profiles()
 
     def test_a_controller_that_is_down_loses_nothing(self):

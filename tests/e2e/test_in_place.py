@@ -6,7 +6,7 @@ import signal
 import unittest
 
 import lineage
-from harness import Home, Sandbox, wait_until
+from harness import Home, Sandbox, flavour_options, wait_until
 from runs import GONE_LIMIT, RUN_LIMIT, RunCase, alive, below, command_name, kill, kill_at_once, of_node, write
 
 STEPS = 150
@@ -229,7 +229,7 @@ class NodesLost(InPlaceCase):
         cls.addClassCleanup(home.remove)
         cls.sandbox = Sandbox(home, "inplace")
         cls.addClassCleanup(cls.sandbox.down, check=None)
-        cls.sandbox.up("--nodes", "8", "--slurmd-timeout", "5", "--preempt-grace", "20")
+        cls.sandbox.up("--nodes", "8", *flavour_options(), "--slurmd-timeout", "5", "--preempt-grace", "20")
         cls.own_profiles()
 
     def test_a_lost_node_and_preemption(self):

@@ -9,7 +9,7 @@ import random
 import time
 import unittest
 
-from harness import COMMAND_LIMIT, Home, Sandbox, wait_until
+from harness import COMMAND_LIMIT, Home, Sandbox, flavour_options, wait_until
 from runs import RunCase, Waiting, alive, kill, kill_at_once, of_node
 
 MINUTES = float(os.environ.get("TRAINCTL_SOAK_MINUTES", "60"))
@@ -30,7 +30,7 @@ class Soak(RunCase):
         cls.addClassCleanup(home.remove)
         cls.sandbox = Sandbox(home, "soak")
         cls.addClassCleanup(cls.sandbox.down, check=None)
-        cls.sandbox.up("--nodes", "8", "--slurmd-timeout", "5")
+        cls.sandbox.up("--nodes", "8", *flavour_options(), "--slurmd-timeout", "5")
         cls.own_profiles()
 
     def setUp(self):

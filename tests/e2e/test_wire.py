@@ -3,7 +3,7 @@
 import os
 import unittest
 
-from harness import Home, Sandbox, wait_until
+from harness import Home, Sandbox, flavour_options, wait_until
 from runs import RUN_LIMIT, alive, below, command_name, kill, kill_at_once
 from test_in_place import InPlaceCase, all_at_once
 
@@ -17,7 +17,7 @@ class Wire(InPlaceCase):
         cls.addClassCleanup(home.remove)
         cls.sandbox = Sandbox(home, "wire")
         cls.addClassCleanup(cls.sandbox.down, check=None)
-        cls.sandbox.up("--nodes", "8", "--slurmd-timeout", "5")
+        cls.sandbox.up("--nodes", "8", *flavour_options(), "--slurmd-timeout", "5")
 
     def log(self, run):
         return run.read("attempts/001/logs/agent.log") or ""

@@ -83,7 +83,8 @@ SubmitAnswer FakeSlurm::submit(const SubmitRequest &request) {
     job.id = {next_id_++};
     job.submitted = whole_seconds(now_);
     job.startable = later(now_, settings_.cycle);
-    if (fault == Fault::rejected) {
+    const bool too_few = free_nodes(job).size() < static_cast<std::size_t>(job.nodes);
+    if (fault == Fault::rejected || too_few) {
         job.reason = "BadConstraints";
         job.exit_code = 1;
         settle(job, "FAILED");

@@ -227,6 +227,21 @@ TEST_CASE("generations: a node that is not fit is reported, and a spare trains i
     CHECK(none.outcome->suspect_nodes == std::vector<std::string>{"n1"});
 }
 
+TEST_CASE("generations: a setup that fails everywhere is no node's fault") {
+    for (const bool everywhere : {true, false}) {
+        CAPTURE(everywhere);
+        Rig rig{in_place()};
+        for (const auto &node : rig.nodes)
+            rig.give(NodeConnected{node});
+        rig.give(SetupDone{"n2", !everywhere, ""});
+        if (!rig.outcome)
+            rig.give(SetupDone{"n1", false, "no such module", false});
+        CHECK(rig.kind() == OutcomeKind::setup_failed);
+        CHECK(rig.outcome->suspect_nodes == (everywhere ? std::vector<std::string>{} : std::vector<std::string>{"n1"}));
+        CHECK(rig.count<ReportNode>() == 0);
+    }
+}
+
 TEST_CASE("generations: a process that does not die costs its node, not the attempt") {
     Rig rig{with_spare()};
     rig.train();
@@ -263,6 +278,26 @@ TEST_CASE("generations: a hang is looked at first, then restarted; one that ends
     CHECK(rig.machine.last_failure().find("no new step") != std::string::npos);
 }
 
+TEST_CASE("generations: a training that is done, or has a rank that ended, takes its time, and hangs all the same after hours") {
+    for (const bool by_step : {true, false}) {
+        CAPTURE(by_step);
+        auto config = in_place();
+        config.stall.mode = StallSetting::Mode::fixed;
+        config.stall.fixed = 60s;
+        config.total_steps = 500;
+        Rig rig{config};
+        rig.train();
+        rig.give(ProgressSeen{by_step ? 500 : 499, 1.0, {}, ""});
+        if (!by_step)
+            rig.exit(0, 0);
+        rig.pass(4h - 1min);
+        CHECK(rig.count<CollectEvidence>() == 0);
+        rig.pass(2min);
+        CHECK(rig.count<CollectEvidence>() == 1);
+        CHECK(rig.count<KillRanks>() == 1);
+    }
+}
+
 TEST_CASE("generations: evidence of all nodes ends a hang at once") {
     auto config = in_place();
     config.stall.mode = StallSetting::Mode::fixed;
@@ -288,4 +323,11 @@ TEST_CASE("generations: near the time limit nothing is started any more") {
     rig.exit(0, 1);
     rig.all_dead();
     CHECK(rig.kind() == OutcomeKind::rank_failed);
+    // A job that lives on long after its limit was given more time.
+    Rig extended{config};
+    extended.train();
+    extended.pass(100s + 6min);
+    extended.exit(0, 1);
+    extended.all_dead();
+    CHECK(extended.count<ChooseCheckpoint>() == 1);
 }

@@ -394,6 +394,22 @@ TEST_CASE("stall: heavy tails make no alarm while they stay within the shortest 
     CHECK(alarms == 0);
 }
 
+TEST_CASE("stall: what comes last may take hours, but not for ever") {
+    Training training{automatic()};
+    training.steps(100, 1s);
+    CHECK(training.wait() < 15min);
+    CHECK(*training.watch.last_deadline() - training.now == 4h); // 8 times health.startup_timeout
+    Training slow{automatic()};
+    slow.steps(100, 3h);
+    CHECK(slow.watch.last_deadline() == slow.watch.deadline());
+    Training meant{fixed(1min)};
+    meant.steps(3, 1s);
+    CHECK(*meant.watch.last_deadline() - meant.now == 4h);
+    StallSetting off;
+    off.mode = StallSetting::Mode::off;
+    CHECK(!Training{off}.watch.last_deadline());
+}
+
 TEST_CASE("stall: no false alarm over 10,000 random trainings, and each real hang is found in bounded time") {
     int alarms = 0, late = 0;
     for (std::uint64_t seed = 1; seed <= 10000; ++seed) {

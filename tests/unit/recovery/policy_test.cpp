@@ -92,6 +92,8 @@ TEST_CASE("judge: Slurm's final word decides where the head could not know") {
         {"terminated, then failed", terminated, ended("FAILED"), cause::terminated},
         {"lease lost and cut off", Attempt{}.claimed().outcome(OutcomeKind::lease_lost), ended("NODE_FAIL"), cause::node_lost},
         {"forgotten", claimed, std::nullopt, cause::head_lost},
+        {"terminated, and forgotten", terminated, std::nullopt, cause::terminated},
+        {"preempted while it waited for the lease before it", Attempt{}, ended("PREEMPTED", {}, "n1"), cause::preempted},
         {"cancelled by its user", terminated, ended("CANCELLED", me), cause::cancelled_by_user},
         {"cancelled by the administrator", terminated, ended("CANCELLED", root), cause::cancelled_by_other},
         {"cancelled, and nobody says by whom", terminated, ended("CANCELLED"), cause::cancelled_by_user},
@@ -247,13 +249,13 @@ TEST_CASE("next: max_attempts counts attempts that ran or failed to, not standby
     CHECK(next_text({good(1), good(2)}, {}, two).find("failed: 2 attempts (recovery.max_attempts)") == 0);
 }
 
-TEST_CASE("next: a resume forgives what was before it, but keeps checkpoints and bad nodes") {
+TEST_CASE("next: a resume forgives what was before it, bad nodes too, but no checkpoint is forgotten") {
     const auto stuck = [](int no) { return Attempt{no}.claimed().checkpoint(10).verdict(cause::rank_failed, {"n" + std::to_string(no)}); };
     RunView resumed;
     resumed.forgiven = AttemptNo{4};
     std::vector<AttemptView> attempts{stuck(1), stuck(2), stuck(3), stuck(4)};
     CHECK(next_text(attempts).find("failed:") == 0);
-    CHECK(next_text(attempts, resumed) == "go on -n1 -n2 -n3 -n4");
+    CHECK(next_text(attempts, resumed) == "go on");
     attempts.push_back(stuck(5));
     attempts.push_back(stuck(6));
     CHECK(next_text(attempts, resumed).find("go on") == 0);

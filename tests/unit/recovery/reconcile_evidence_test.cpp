@@ -128,3 +128,45 @@ TEST_CASE("reconcile: a namesake's end is not the end of the job that claimed th
     CHECK(desk.look_through([&](Scheduler::Found &) { desk.beat(1, ++beat); }).state == RunState::running);
     CHECK(desk.slurm.counters.submits == 1);
 }
+
+TEST_CASE("reconcile: a user's scancel is honoured by whoever looks while the standby waits and Slurm remembers") {
+    FakeSlurm::Settings settings;
+    settings.accounting = false;
+    settings.nodes = 1;
+    Desk desk{settings};
+    desk.look();
+    desk.slurm.advance(5s);
+    desk.claim(1, 1);
+    Actor head{desk.slurm, "job 1"};
+    REQUIRE(make_attempt(head.world, desk.paths, MakeRequest{AttemptNo{2}, JobId{1}, {}, plain_prepare(desk.paths)}, {}));
+    Outcome outcome;
+    outcome.kind = OutcomeKind::terminated;
+    outcome.job = JobId{1};
+    desk.put(AttemptNo{1}, "outcome.json", outcome);
+    desk.slurm.fail_node("n1", false); // so that the standby waits
+    REQUIRE(desk.slurm.cancel({JobId{1}}));
+    CHECK(desk.look().state == RunState::stopped);
+    CHECK(live_jobs(desk.slurm, "tc-x-002") == 0);
+    CHECK(desk.verdict(1)->cause == cause::cancelled_by_user);
+    CHECK(desk.ended()->kind == EndKind::stopped);
+    CHECK(desk.slurm.counters.submits == 2);
+}
+
+TEST_CASE("reconcile: a suspicion ends no run: where nothing is left without the suspects, they are asked for again") {
+    FakeSlurm::Settings settings;
+    settings.nodes = 1;
+    Desk desk{settings};
+    desk.look();
+    desk.slurm.advance(5s);
+    desk.claim(1, 1);
+    Outcome outcome;
+    outcome.kind = OutcomeKind::node_lost;
+    outcome.job = JobId{1};
+    outcome.suspect_nodes = {"n1"};
+    desk.put(AttemptNo{1}, "outcome.json", outcome);
+    desk.slurm.finish(JobId{1}, 1);
+    desk.slurm.advance(20s);
+    CHECK(desk.look().state == RunState::pending);
+    CHECK(desk.slurm.counters.submits == 3); // the second was refused
+    CHECK(desk.slurm.jobs().rbegin()->second.excluded.empty());
+}

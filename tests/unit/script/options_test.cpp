@@ -31,8 +31,8 @@ TEST_CASE("options: a small experiment leaves to the cluster what it does not na
     CHECK(options_of(small_plan()) ==
           std::vector<std::string>{
               "--job-name=tc-char-gpt-k3x9-001", "--comment=trainctl run=char-gpt-k3x9 attempt=001", "--nodes=1",
-              "--ntasks-per-node=1", "--no-requeue", "--open-mode=append", "--propagate=NONE", "--export=ALL",
-              "--chdir=/shared/trainctl/runs/char-gpt-k3x9",
+              "--ntasks-per-node=1", "--signal=B:USR1@120", "--no-requeue", "--open-mode=append", "--propagate=NONE",
+              "--export=ALL", "--chdir=/shared/trainctl/runs/char-gpt-k3x9",
               "--output=/shared/trainctl/runs/char-gpt-k3x9/attempts/001/logs/batch.log"});
 }
 
