@@ -114,6 +114,8 @@ class OnTheCluster(RunCase):
         look("drill", run.id, "crash", "--no-wait")
         look("checkpoint-now", run.id, "--no-wait")
         look("stop", run.id)
+        for key in ("code.path=.", "template=other", "name=other", "cluster=other"):
+            self.assertIn("can't be changed in a run that is there", run.command("resume", run.id, "--set", key, check=2).stderr)
         look("resume", run.id)
         look("cancel", run.id)
         self.assertEqual(set(shown), {" ".join(words) for words in commands() if "--json" in self.sandbox.home.run(*words, "--help").stdout})

@@ -33,7 +33,8 @@ struct DeskRoom {
     TempDir folder{memory_folder()};
     PosixFiles files;
     FakeSlurm slurm;
-    const std::string root = folder.path() + "/root", checkpoints = folder.path() + "/checkpoints";
+    const std::string root = folder.path() + "/root";
+    std::string checkpoints = folder.path() + "/checkpoints"; // of the next submit_request()
     const RunPaths paths{root, RunId{"gpt-abcde"}};
     std::vector<Partition> cluster;
     std::optional<Error> no_partitions; // where Slurm does not say

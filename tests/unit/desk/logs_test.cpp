@@ -173,6 +173,41 @@ TEST_CASE("desk logs: follows to the end of the run, and says each change of the
     CHECK(alive >= 3); // 50 s: writing is how a lost link is noticed
 }
 
+TEST_CASE("desk logs: who follows waits out a file system that is away, says so once, and gives up in the end") {
+    class Away final : public FaultyFiles {
+    public:
+        using FaultyFiles::FaultyFiles;
+        bool away = false;
+        Result<std::optional<std::string>> read(const std::string &path) override {
+            return away ? Error{ErrorKind::io, "Stale file handle", path, ""} : FaultyFiles::read(path);
+        }
+    };
+    for (const bool comes_back : {true, false}) {
+        CAPTURE(comes_back);
+        DeskRoom room;
+        const auto job = room.train();
+        Actor desk{room.slurm, "desk"};
+        Away files{desk.plan};
+        auto request = room.request("logs");
+        request["follow"] = true;
+        int round = 0;
+        const auto status = room.ask(desk, files, request, [&] {
+            ++round;
+            files.away = round >= 5 && (round < 100 || !comes_back);
+            if (round == 100 && comes_back) {
+                REQUIRE(write_record_file(room.files, room.paths.file("ended.json"), Ended{EndKind::finished, "every rank ended with 0", AttemptNo{1}, 0}));
+                room.slurm.finish(job, 0);
+            }
+            REQUIRE(round < 10000);
+        });
+        CHECK(status.ok() == comes_back);
+        int problems = 0;
+        for (const auto &message : room.said)
+            problems += message.contains("problem") ? 1 : 0;
+        CHECK(problems == 1);
+    }
+}
+
 TEST_CASE("desk logs: whoever follows puts the run right when its job dies") {
     DeskRoom room;
     const auto job = room.train();

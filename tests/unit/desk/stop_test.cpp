@@ -41,6 +41,29 @@ TEST_CASE("desk cancel: ends the job itself, and the run is ended once") {
     CHECK(room.ended()->why == "cancelled by the user"); // the first one decides
 }
 
+TEST_CASE("desk cancel: on a full disk the run's reserve makes room for the wish") {
+    class FullDisk final : public FaultyFiles {
+    public:
+        FullDisk(FaultPlan &plan, RunPaths paths) : FaultyFiles(plan), paths_(std::move(paths)) {}
+        Result<void> write(const std::string &path, std::string_view text) override {
+            const auto reserve = read(paths_.reserve());
+            return path == paths_.wish("stop") && reserve && *reserve ? Error{ErrorKind::no_space, "No space left on device", path, ""} : FaultyFiles::write(path, text);
+        }
+
+    private:
+        RunPaths paths_;
+    };
+    DeskRoom room;
+    const auto job = room.train();
+    REQUIRE(room.files.write(room.paths.reserve(), "room for the last words"));
+    Actor desk{room.slurm, "desk"};
+    FullDisk disk{desk.plan, room.paths};
+    const auto status = room.ask(desk, disk, room.request("cancel"));
+    REQUIRE(status);
+    CHECK(status->at("state") == "stopped");
+    CHECK(room.slurm.job(job).state == "CANCELLED");
+}
+
 TEST_CASE("desk stop: whichever effect fails and however, again ends the run and leaves no job") {
     for (const char *verb : {"stop", "cancel"}) {
         for (const bool standby : {false, true}) {

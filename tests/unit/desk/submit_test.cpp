@@ -186,6 +186,17 @@ TEST_CASE("desk submit: a checkpoint folder belongs to one living run, and a ref
     CHECK(room.live() == 1);
 }
 
+TEST_CASE("desk submit: a checkpoint folder is one whatever it is called") {
+    for (const auto *dir : {"../shared", "../../runs/shared/", "./x/../../shared"}) {
+        CAPTURE(dir);
+        DeskRoom room;
+        room.checkpoints = dir;
+        room.answer(room.submit_request());
+        room.checkpoints = "../shared";
+        CHECK(!room.ask(room.submit_request("other-abcde")));
+    }
+}
+
 TEST_CASE("desk submit: no job is made for a run that lost its checkpoint folder to another") {
     DeskRoom room;
     Actor first{room.slurm, "first"};

@@ -137,6 +137,7 @@ TEST_CASE("making an attempt: a silent controller is unclear after a while, and 
     const auto unclear = make(first, stage.paths, one);
     REQUIRE(unclear);
     CHECK(unclear->kind == MadeKind::unclear);
+    CHECK(unclear->text.find("sbatch said: sbatch: error: Batch job submission failed: Socket timed out") != std::string::npos);
     stage.slurm.controller_down = false;
     const auto made = make(second, stage.paths, one);
     REQUIRE(made);
