@@ -80,7 +80,7 @@ std::vector<Row> policy_rows() {
           .type = KeyType::enumeration,
           .otherwise = "auto",
           .allowed = {"auto", "on", "off"},
-          .doc = "Whether the next attempt waits in the queue while one runs. auto: where the site allows it.",
+          .doc = "Whether the next attempt waits in the queue while one runs. auto: where a job may take 15 minutes or more.",
           .example = "auto"},
          [](Draft &d) -> Slot { return enum_slot(d.experiment.recovery.standby); }},
         {{.path = "recovery.max_attempts",
