@@ -116,7 +116,8 @@ class OnTheCluster(RunCase):
         look("stop", run.id)
         for key in ("code.path=.", "template=other", "name=other", "cluster=other"):
             self.assertIn("can't be changed in a run that is there", run.command("resume", run.id, "--set", key, check=2).stderr)
-        look("resume", run.id)
+        look("resume", run.id, "--set", "recovery.max_attempts=40")
+        self.assertIn("max_attempts: 40", run.read("experiment.yaml"))
         look("cancel", run.id)
         self.assertEqual(set(shown), {" ".join(words) for words in commands() if "--json" in self.sandbox.home.run(*words, "--help").stdout})
         for command, text in shown.items():
