@@ -65,7 +65,7 @@ TEST_CASE("preflight order: survives its text, without the environment") {
     CHECK_FALSE(preflight_spec_from("nothing"));
 }
 
-TEST_CASE("disks: space and inodes each make a node bad") {
+TEST_CASE("disks: too little space and too few inodes are told, and are no fault of the node") {
     struct Case {
         std::uint64_t free_mib, inodes_free, inodes, min_free_mib;
         bool bad;
