@@ -29,6 +29,7 @@ namespace {
 using namespace std::chrono_literals;
 
 constexpr auto standby_from = 15min; // recovery.standby: auto makes none for jobs shorter than this
+constexpr Duration news_come_within = 1min; // NFS clients keep for so long what they know of a folder
 constexpr auto settled = 5s;         // since a save was written last: then its files can be known by their times
 
 [[noreturn]] void leave(int code, const std::string &text = "") {
@@ -77,12 +78,16 @@ public:
     }
 
 private:
-    // A file server that is away as the job starts: nobody else would go on with the run.
+    // A file server that is away as the job starts: nobody else would go on with the run. What is not there may be news that
+    // has not come yet; if it stays so, the run was removed.
     Result<LoadedRun> load_patiently() {
-        const Instant end = clock_.now() + ProtocolLimits{}.disk_patience;
+        const Instant begun = clock_.now();
         for (;;) {
             auto loaded = load_run(files_, paths_);
-            if (loaded || loaded.error().kind == ErrorKind::invalid || clock_.now() >= end)
+            if (loaded || loaded.error().kind == ErrorKind::invalid)
+                return loaded;
+            const Duration patience = loaded.error().kind == ErrorKind::not_found ? news_come_within : ProtocolLimits{}.disk_patience;
+            if (clock_.now() - begun >= patience)
                 return loaded;
             fmt::print(stderr, "trainctl-agent: {}; trying again\n", loaded.error().text());
             clock_.sleep_for(ProtocolLimits{}.poll);

@@ -1,8 +1,8 @@
 #include "agent/node.h"
 
-#include "agent/abandon.h"
 #include "agent/drill.h"
 #include "agent/evidence.h"
+#include "agent/head_watch.h"
 #include "agent/lease.h"
 #include "agent/node_connection.h"
 #include "agent/node_generation.h"
@@ -29,8 +29,6 @@ using namespace std::chrono_literals;
 
 constexpr Duration find_head_limit = 5min;        // srun starts us after the head listens; NFS may hide head.json for 60 s
 constexpr Duration progress_pause = 500ms;        // at most two reports a second for progress, by rank 0's node
-constexpr Duration cancel_again = 30s;            // the controller may be silent just then, and nobody else would ask
-constexpr int most_cancels = 120;
 constexpr Duration bye_limit = 8s, look_again = 20ms;
 constexpr std::size_t most_reports_remembered = 64;
 constexpr std::size_t last_lines_budget = 128u << 10; // of one report; escaped it may be six times that
@@ -84,14 +82,19 @@ private:
     void tick() {
         if (const Duration jump = jumps_.look(now()); jump > 0s)
             lease_.shift(jump);
-        if (lease_.lost(now()) && !ending_) {
+        if (lease_.lost(now()) && config_ && !ending_) {
             // The head may be back, and this node then is as good as any.
             if (generation_ && !generation_->all_dead() && !std::exchange(lease_kill_, true)) {
                 log_.warning("nothing heard of the head for too long: killing the ranks");
                 generation_->kill();
             }
-            look_for_head();
-        } else if (!lease_.granted() && now() - started_ > find_head_limit) {
+            // Of a job that ends nobody waits for this agent, which can't hear that it may go (its srun was killed).
+            if (term_ && (!generation_ || generation_->all_dead())) {
+                log("the job ends, and nothing is heard of its head: leaving");
+                return end(0);
+            }
+            head_watch_->silent();
+        } else if (!config_ && now() - started_ > find_head_limit) {
             std::fprintf(stderr, "trainctl-agent: %s: no head found within 5 minutes\n", plan_.node.c_str());
             end(1);
         }
@@ -103,50 +106,6 @@ private:
         loop_.after(wait, [this] { tick(); });
     }
 
-    // Its beat tells whether it is gone or we are cut off.
-    void look_for_head() {
-        switch (silent_head_.next(leave_limit(), now())) {
-        case SilentHead::Next::wait: return;
-        case SilentHead::Next::look:
-            return worker_.add([this, dir = plan_.attempt_dir, node = plan_.node] {
-                PosixFiles files;
-                const auto sign = look_at_head(files, dir, node);
-                loop_.post([this, sign] { silent_head_.seen(sign, now()); });
-            });
-        case SilentHead::Next::abandon: return std::exchange(abandoned_, true) ? void() : abandon();
-        case SilentHead::Next::leave:
-            log("nothing heard of the head, which may live: leaving");
-            return end(1);
-        }
-    }
-
-    void abandon() {
-        const auto why = fmt::format("the head is gone: no beat of it for {:.0f} s", std::chrono::duration<double>(now() - *silent_head_.since()).count());
-        worker_.add([this, why, dir = plan_.attempt_dir, node = plan_.node] {
-            PosixFiles files;
-            auto noted = note_abandoned(files, dir, {node, why, unix_seconds(std::chrono::system_clock::now())});
-            loop_.post([this, why, noted] {
-                log(why + (noted ? "; the job is cancelled" : "; the job is left: " + noted.error().text()));
-                noted ? cancel_job() : end(1);
-            });
-        });
-    }
-
-    // Until Slurm ends us with the job.
-    void cancel_job(int tries = 0) {
-        if (ending_ || lease_.held(now()))
-            return;
-        if (tries >= most_cancels)
-            return end(1);
-        SpawnSpec cancel{{config_->scancel, config_->job}, own_environment()};
-        if (!config_->slurm_conf.empty())
-            cancel.environment["SLURM_CONF"] = config_->slurm_conf;
-        if (const auto started = spawn(cancel); !started)
-            return end(1);
-        loop_.after(cancel_again, [this, tries] { cancel_job(tries + 1); });
-    }
-
-    Duration leave_limit() const { return std::chrono::milliseconds{config_ ? config_->leave_ms : 0}; }
     Duration heartbeat() const { return config_ ? Duration{std::chrono::milliseconds{config_->heartbeat_ms}} : 1s; }
 
     void take(const Order &order) {
@@ -156,7 +115,8 @@ private:
             if (sequence != order.answers || order.lease_ms <= 0)
                 continue;
             lease_.renew(sent, std::chrono::milliseconds{order.lease_ms});
-            silent_head_.heard();
+            if (head_watch_)
+                head_watch_->heard();
             // As the head gave it: the guard sees for itself whether the job was suspended.
             granted_until_ = std::max(granted_until_, sent + std::chrono::milliseconds{order.lease_ms});
             if (generation_)
@@ -197,6 +157,10 @@ private:
         if (killed > 0)
             log(fmt::format("killed {} processes that were left of this run", killed));
         remove_progress_folders(config.run, plan_.node, own_environment());
+        head_watch_ = std::make_unique<HeadWatch>(
+            loop_, worker_, HeadWatch::Setting{plan_.attempt_dir, plan_.node, config.job, config.scancel, config.slurm_conf,
+                                               std::chrono::milliseconds{config.leave_ms}, [this] { return ending_ || lease_.held(now()); },
+                                               [this](const std::string &text) { log(text); }, [this] { end(1); }});
         preparation_ = std::make_unique<NodePreparation>(
             loop_, logs_, NodePreparation::Setting{plan_.program, plan_.node, [this] { prepared(); }, [this](const std::string &text) { log(text); }}, config);
     }
@@ -385,10 +349,10 @@ private:
     std::string evidence_text_;
     Loop::Timer timer_ = 0;
     std::uint64_t sequence_ = 0;
-    SilentHead silent_head_;
+    std::unique_ptr<HeadWatch> head_watch_;
     int current_ = 0, killed_ = 0, dead_ = 0, saved_ = 0, evidence_asked_ = 0, evidence_done_ = 0, reported_dead_ = 0, reported_step_of_ = 0, port_ = 0, exit_code_ = 0;
     std::size_t seen_exits_ = 0, reported_exits_ = 0;
-    bool term_ = false, ending_ = false, lease_kill_ = false, abandoned_ = false;
+    bool term_ = false, ending_ = false, lease_kill_ = false;
 };
 
 } // namespace

@@ -29,9 +29,18 @@ const char *cause_of(OutcomeKind kind) {
 
 bool is_standby(const AttemptView &attempt) { return !attempt.intents.empty() && attempt.intents.back().after.has_value(); }
 
+// A failed prolog shows CANCELLED, and only a job that got nodes runs one. By whose uid is no help: it may be root's, or
+// SlurmUser's, which on a cluster of one's own is the user's. So what Slurm never began was not cancelled by people, but
+// for one who did it in that very second.
+bool never_launched(const AttemptView &attempt, const JobSighting &job) {
+    return attempt.claims.empty() && job.started && !job.nodes.empty() && !attempt.script_began;
+}
+
 const char *cause_of_cancel(const AttemptView &attempt, const JobSighting &job, std::uint32_t own_uid) {
     if (attempt.abandoned && attempt.owner())
         return cause::node_lost;
+    if (never_launched(attempt, job))
+        return cause::launch_failed;
     // A job that must not train cancels itself, and nobody needs a standby of an attempt that goes on.
     if (job.cancelled_by == own_uid && !attempt.owner() && (attempt.sealed() || is_standby(attempt)))
         return cause::standby_unneeded;
@@ -40,9 +49,7 @@ const char *cause_of_cancel(const AttemptView &attempt, const JobSighting &job, 
                : attempt.owner() ? cause::cancelled_by_other : cause::launch_failed;
     if (attempt.owner())
         return cause::cancelled_by_user; // nobody says who; a job that trained is cancelled by people
-    // A failing prolog shows CANCELLED as well, but only a job that got nodes runs a prolog.
-    const bool had_nodes = job.started && !job.nodes.empty();
-    return had_nodes ? cause::launch_failed : is_standby(attempt) ? cause::standby_unneeded : cause::cancelled_by_user;
+    return is_standby(attempt) ? cause::standby_unneeded : cause::cancelled_by_user;
 }
 
 // Slurm's own word on a job that its head could not explain.
@@ -89,7 +96,7 @@ bool verdict_needs_slurm(const AttemptView &attempt) {
 }
 
 bool verdict_waits_for_who(const AttemptView &attempt, const JobSighting &job) {
-    if (job.state != "CANCELLED" || job.cancelled_by)
+    if (job.state != "CANCELLED" || job.cancelled_by || never_launched(attempt, job))
         return false;
     return attempt.owner() ? !attempt.abandoned && verdict_needs_slurm(attempt) : !is_standby(attempt);
 }

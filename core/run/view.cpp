@@ -1,6 +1,7 @@
 #include "run/view.h"
 
 #include "base/text.h"
+#include "script/options.h"
 
 #include <algorithm>
 #include <functional>
@@ -139,6 +140,12 @@ Result<AttemptView> look_at_attempt(Files &files, const RunPaths &paths, Attempt
                         read_into(files, join_path(folder, "abandoned.json"), view.abandoned, view.problems)})
         if (!result)
             return result.error();
+    if (view.claims.empty()) {
+        const auto logs = files.list(join_path(folder, "logs"));
+        if (!logs)
+            return logs.error();
+        view.script_began = has(*logs, batch_log);
+    }
     // A job that a site requeued after its outcome trains again: what its earlier start wrote says nothing about now.
     if (const auto owner = view.owner(); owner && view.outcome && view.outcome->job.value != 0 &&
                                          (view.outcome->job != owner->id || view.outcome->restarts != owner->restarts))

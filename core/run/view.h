@@ -22,6 +22,7 @@ struct AttemptView {
     std::optional<Outcome> outcome;    // of the owner; not what an earlier start of its job left
     std::optional<Verdict> verdict;
     std::optional<Abandoned> abandoned;
+    bool script_began = false;         // of one that nobody claimed: Slurm opened its output
     std::uint64_t beat = 0;            // of the progress; changes with each writing of one that can't be read, too
     std::vector<Error> problems;       // files that are there and can't be understood: see look_at_attempt
 

@@ -86,7 +86,7 @@ Result<std::string> gres_of(const Resources &wanted) {
 // Slurm replaces %j and the like in the names of output files.
 std::string output_path(const AttemptPlan &plan) {
     std::string out;
-    for (const char c : attempt_folder(plan) + "/logs/batch.log")
+    for (const char c : attempt_folder(plan) + "/logs/" + batch_log)
         out += c == '%' ? std::string{"%%"} : std::string{c};
     return out;
 }

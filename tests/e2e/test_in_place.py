@@ -31,12 +31,16 @@ def open_text(path):
 
 class InPlaceCase(RunCase):
     def begin(self, name, *options, steps=STEPS, **keys):
-        """Starts it, where {folder} in texts of the experiment is the run's own folder."""
-        run = self.make(name, *options, steps=steps, **{"recovery__in_place": "on", **keys})
+        """Starts it, where {folder} in texts of the experiment is the run's own folder. It does not end before hurt_is_done()."""
+        run = self.make(name, "--end-after", "{folder}/hurt", *options, steps=steps, **{"recovery__in_place": "on", **keys})
         run.experiment["health"] = {key: value.replace("{folder}", run.folder)
                                     for key, value in run.experiment.get("health", {}).items()}
         run.write()
         run.submit()
+        return run
+
+    def hurt_is_done(self, run):
+        write(f"{run.folder}/hurt", "")
         return run
 
     def check_mended(self, run, generations=2):
@@ -77,6 +81,7 @@ class InPlaceCase(RunCase):
         self.assertNotIn(run.head(), lost)
         kill_at_once([self.sandbox.pids()[node], *lost], missing_ok=True)
         wait_until(lambda: not any(alive(pid) for pid in lost), GONE_LIMIT, f"the end of {lost}")
+        self.hurt_is_done(run)
         return node, nodes
 
 
@@ -89,7 +94,7 @@ class InPlace(InPlaceCase):
         def begin_and_hurt(name):
             run = getattr(self, f"start_{name}")(f"ip-{name}")
             getattr(self, f"hurt_{name}")(run)
-            return run
+            return self.hurt_is_done(run)
         for name, hurt in all_at_once(begin_and_hurt, names).items():
             with self.subTest(name):
                 getattr(self, f"check_{name}")(hurt.result())
@@ -273,7 +278,7 @@ class NodesLost(InPlaceCase):
         run.wait_standby()
         node = self.sandbox.slurm("squeue", "-h", "-j", str(run.job()), "-o", "%B").strip()
         self.sandbox.slurm("sbatch", "-p", "urgent", "-w", node, "--exclusive", "-o", "/dev/null", "--wrap", "sleep 1")
-        return run
+        return self.hurt_is_done(run)
 
 
 if __name__ == "__main__":

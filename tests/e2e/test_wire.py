@@ -29,7 +29,7 @@ class Wire(InPlaceCase):
         def begin_and_hurt(name):
             run = getattr(self, f"start_{name}")(f"wire-{name}", cluster=cluster, resources__nodes=2)
             getattr(self, f"hurt_{name}")(run)
-            return run
+            return self.hurt_is_done(run)
         for name, hurt in all_at_once(begin_and_hurt, names).items():
             with self.subTest(name):
                 run = hurt.result()

@@ -46,6 +46,7 @@ def parse_options():
     parser.add_argument("--resume", metavar="PATH")
     parser.add_argument("--lineage", metavar="FILE")
     parser.add_argument("--payload", type=int, default=1000, metavar="BYTES", help="size of a checkpoint's second file")
+    parser.add_argument("--end-after", metavar="FILE", help="the last step waits for it: a test is not late on a slow machine")
     bad = parser.add_argument_group("misbehaviour")
     bad.add_argument("--crash-at", type=int, metavar="STEP")
     bad.add_argument("--crash-rank", type=int, default=-1, metavar="R", help="-1: the last")
@@ -189,12 +190,18 @@ class Trainer:
             os.truncate(os.path.join(path, "weights.bin"), self.options.payload // 2)
             os.kill(os.getpid(), signal.SIGKILL)
 
+    def wait_for_the_end(self):
+        while self.rank == 0 and self.options.end_after and not os.path.exists(self.options.end_after):
+            time.sleep(self.options.step_time)
+
     def run(self):
         options = self.options
         self.note("start")
         meeting = Meeting(self.rank, self.world, os.environ.get("MASTER_ADDR", "127.0.0.1"),
                           int(os.environ.get("MASTER_PORT", "29500")))
         while self.step < options.steps:
+            if self.step == options.steps - 1:
+                self.wait_for_the_end()
             self.step += 1
             self.digest = next_digest(self.digest, self.step, options.seed)
             time.sleep(options.step_time)

@@ -85,6 +85,8 @@ void Agent::tick() {
     if (lease_.lost(now)) {
         if (ranks_)
             ranks_->kill();
+        if (term_ && (!ranks_ || ranks_->dead()))
+            return end();
         look_for_head();
     } else if (!lease_.granted() && now - started_ > find_head_limit) {
         return end();

@@ -1,6 +1,7 @@
 #include "simulator/schedule.h"
 
 #include "base/text.h"
+#include "script/options.h"
 
 #include <algorithm>
 #include <fmt/format.h>
@@ -148,6 +149,7 @@ JobStart Schedule::start_of(const Job &job) { return {*parse_attempt_no(job.name
 
 void Schedule::start_head(Job &job) {
     note(fmt::format("job {}.{} starts as {} on {}", job.id.value, job.restarts, job.name, job.host->name));
+    disk_.files[paths_.attempt_file(start_of(job).attempt, std::string{"logs/"} + batch_log)] = "";
     job.head = loop_.spawn("head", [this, id = job.id, restarts = job.restarts, host = job.host] {
         const int code = head(id, restarts, *host);
         Job *now = slurm_->find(id);

@@ -88,7 +88,7 @@ TEST_CASE("flow: an srun that dies with the agents' streams is started again, an
     REQUIRE(eventually([&] { return it.all_up(); }));
     const auto pids = split(slurp(it.dir / "srun.pids"), ' ');
     REQUIRE(pids.size() == 2);
-    const auto deaf = {it.agent("n1"), it.agent("n2")};
+    const std::vector<pid_t> deaf{it.agent("n1"), it.agent("n2")};
     for (const auto &pid : pids)
         ::kill(std::stoi(pid), SIGKILL);
     const auto outcome = it.finish();
@@ -96,6 +96,13 @@ TEST_CASE("flow: an srun that dies with the agents' streams is started again, an
     CHECK(outcome.kind == OutcomeKind::finished);
     CHECK(outcome.generations == 2);
     CHECK(split_lines(slurp(it.dir / "sruns")).size() == 3); // one for all, then one for each
-    for (const pid_t agent : deaf) // Slurm would end them with the job
-        ::kill(agent, SIGKILL);
+    // They can't hear that they may go, and Slurm's TERM at the job's end tells them.
+    for (const pid_t agent : deaf)
+        ::kill(agent, SIGTERM);
+    CHECK(eventually([&] {
+        const auto all = list_processes();
+        return std::none_of(all.begin(), all.end(), [&](const ProcessSeen &seen) {
+            return seen.state != 'Z' && std::find(deaf.begin(), deaf.end(), seen.pid) != deaf.end();
+        });
+    }));
 }

@@ -13,6 +13,7 @@ struct Attempt {
 
     explicit Attempt(int no = 1) { view.no = AttemptNo{no}; }
     Attempt &claimed() { view.claims.push_back(Claim{JobId{7}, 0, "n1", "", 0}); return *this; }
+    Attempt &began() { view.script_began = true; return *this; }
     Attempt &sealed() { view.claims.push_back(Claim{}); return *this; }
     Attempt &standby() { view.intents.push_back(Intent{"", 0, "t", JobId{6}, {}, {}}); return *this; }
     Attempt &outcome(OutcomeKind kind) { view.outcome.emplace().kind = kind; return *this; }
@@ -102,6 +103,9 @@ TEST_CASE("judge: Slurm's final word decides where the head could not know") {
         {"never claimed: a prolog failed", Attempt{}, ended("CANCELLED", root, "n1"), cause::launch_failed},
         {"never claimed: a prolog failed, no accounting", Attempt{}, ended("CANCELLED", {}, "n1"), cause::launch_failed},
         {"never claimed: a standby's prolog failed", Attempt{}.standby(), ended("CANCELLED", {}, "n1"), cause::launch_failed},
+        {"never claimed: a prolog failed, and SlurmUser is the user", Attempt{}, ended("CANCELLED", me, "n1"), cause::launch_failed},
+        {"never claimed: its user cancelled it while it waited for a lease", Attempt{}.began(), ended("CANCELLED", me, "n1"), cause::cancelled_by_user},
+        {"the same, no accounting", Attempt{}.began(), ended("CANCELLED", {}, "n1"), cause::cancelled_by_user},
         {"never claimed: its user cancelled it in the queue", Attempt{}, ended("CANCELLED", me), cause::cancelled_by_user},
         {"never claimed: cancelled in the queue, no accounting", Attempt{}, ended("CANCELLED"), cause::cancelled_by_user},
         {"a standby that Slurm dropped", Attempt{}.standby(), ended("CANCELLED"), cause::standby_unneeded},
@@ -167,6 +171,8 @@ TEST_CASE("judge: who cancelled a job is worth waiting for where that decides") 
     const auto claimed = Attempt{}.claimed(), abandoned = [] { auto of = Attempt{}.claimed(); of.view.abandoned = Abandoned{}; return of; }();
     CHECK(verdict_waits_for_who(claimed, ended("CANCELLED")));
     CHECK(verdict_waits_for_who(Attempt{}, ended("CANCELLED")));
+    CHECK(!verdict_waits_for_who(Attempt{}, ended("CANCELLED", {}, "n1"))); // its script never began
+    CHECK(verdict_waits_for_who(Attempt{}.began(), ended("CANCELLED", {}, "n1")));
     CHECK(!verdict_waits_for_who(claimed, ended("CANCELLED", root)));
     CHECK(!verdict_waits_for_who(claimed, ended("TIMEOUT")));
     CHECK(!verdict_waits_for_who(abandoned, ended("CANCELLED")));
