@@ -32,7 +32,9 @@ void check_memory(const NodeConfig &config, NodeCheck &check) {
     const auto cgroups = PosixFiles{}.read("/proc/self/cgroup");
     if (!cgroups || !*cgroups)
         return;
-    const auto problem = memory_problem(config.given_mib, cgroup_limit_mib(**cgroups, "/sys/fs/cgroup"));
+    // Nodes may claim more memory than there is.
+    const auto machine_mib = static_cast<std::uint64_t>(::sysconf(_SC_PHYS_PAGES)) * static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE)) >> 20;
+    const auto problem = memory_problem(std::min(config.given_mib, machine_mib), cgroup_limit_mib(**cgroups, "/sys/fs/cgroup"));
     if (problem.empty())
         return;
     check.note += "; " + problem;

@@ -205,6 +205,15 @@ Result<Experiment> next_experiment(DeskCall &call, const RunPaths &paths) {
     return run ? Result<Experiment>{std::move(run->experiment)} : Result<Experiment>{run.error()};
 }
 
+// What came before the user's resume, and is forgiven: all but an attempt that sbatch refused, which is made again.
+AttemptNo last_before_resume(const RunView &view) {
+    if (view.attempts.empty())
+        return AttemptNo{1};
+    const auto &last = *view.last();
+    const bool made_again = last.rejected && last.claims.empty() && !last.verdict;
+    return made_again ? AttemptNo{last.no.value - 1} : last.no;
+}
+
 // The wish first, the end last: a death in between leaves an ended run, and the user asks again.
 Result<void> take_up_again(DeskCall &call, const RunPaths &paths, const RunView &view) {
     if (const auto changed = call.text("experiment"); !changed.empty())
@@ -215,7 +224,7 @@ Result<void> take_up_again(DeskCall &call, const RunPaths &paths, const RunView 
             return written;
     if (auto removed = call.files.remove(paths.wish("stop")); !removed)
         return removed;
-    const AttemptNo last = view.last() != nullptr ? view.last()->no : AttemptNo{1};
+    const AttemptNo last = last_before_resume(view);
     auto moved = call.files.rename(paths.file("ended.json"), paths.file(retired_end(last)));
     if (!moved && moved.error().kind == ErrorKind::not_found)
         return {}; // another resume was faster

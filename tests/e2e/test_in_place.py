@@ -39,6 +39,11 @@ class InPlaceCase(RunCase):
         run.submit()
         return run
 
+    def check_lineage(self, run, steps=None):
+        reached = max(entry["step"] for entry in run.entries())
+        self.assertGreaterEqual(reached, steps or run.steps)
+        super().check_lineage(run, reached)
+
     def hurt_is_done(self, run):
         write(f"{run.folder}/hurt", "")
         return run
@@ -121,7 +126,7 @@ class InPlace(InPlaceCase):
 
     # A rank hangs.
     def start_hung(self, name):
-        return self.begin(name, health__stall_timeout=STALL)
+        return self.begin(name, health__stall_timeout=STALL, progress__total_steps=LONG)  # not at its end, however late it is hurt
 
     def hurt_hung(self, run):
         run.wait_step(22)

@@ -42,7 +42,11 @@ class ByItself(RunCase):
             first = limited.attempt_record(1, "outcome.json")
             self.assertEqual(first["kind"], "time_limit", first)
             # Saved on the signal, at a step of its own; nothing is trained twice.
-            self.assertEqual(self.resumes(limited)[1], (2, first["last_step"]))
+            # Slurm may ring a minute early: an attempt of a minute then trains nothing.
+            began = self.resumes(limited)
+            self.assertGreater(len(began), 1)
+            for (before, _), (_, step) in zip(began, began[1:]):
+                self.assertEqual(step, limited.attempt_record(before, "outcome.json")["last_step"])
             self.assertEqual(first["checkpoint_step"], first["last_step"])
             self.check_nothing_left(limited)
 

@@ -46,7 +46,8 @@ def parse_options():
     parser.add_argument("--resume", metavar="PATH")
     parser.add_argument("--lineage", metavar="FILE")
     parser.add_argument("--payload", type=int, default=1000, metavar="BYTES", help="size of a checkpoint's second file")
-    parser.add_argument("--end-after", metavar="FILE", help="the last step waits for it: a test is not late on a slow machine")
+    parser.add_argument("--end-after", metavar="FILE",
+                        help="goes on after --steps until it is there: a test is not late on a slow machine")
     bad = parser.add_argument_group("misbehaviour")
     bad.add_argument("--crash-at", type=int, metavar="STEP")
     bad.add_argument("--crash-rank", type=int, default=-1, metavar="R", help="-1: the last")
@@ -112,19 +113,19 @@ class Meeting:
         except OSError:
             raise Stalled from None
 
-    def agree(self, step, digest, save):
-        """Whether any rank was asked to save. Ranks of different steps or digests are an error."""
+    def agree(self, step, digest, wishes):
+        """Of each wish whether any rank has it; the last one is rank 0's to decide. Ranks of different steps or digests are an error."""
         if self.rank != 0:
-            self._send(self.peers[0], [step, digest, save])
+            self._send(self.peers[0], [step, digest, wishes])
             return self._receive(self.peers[0])
         for peer in self.peers:
-            other_step, other_digest, other_save = self._receive(peer)
+            other_step, other_digest, other_wishes = self._receive(peer)
             if (other_step, other_digest) != (step, digest):
                 raise RuntimeError(f"a rank is at step {other_step} with {other_digest}, not at {step} with {digest}")
-            save = save or other_save
+            wishes = [wishes[0] or other_wishes[0], wishes[1]]
         for peer in self.peers:
-            self._send(peer, save)
-        return save
+            self._send(peer, wishes)
+        return wishes
 
 
 class Trainer:
@@ -190,32 +191,29 @@ class Trainer:
             os.truncate(os.path.join(path, "weights.bin"), self.options.payload // 2)
             os.kill(os.getpid(), signal.SIGKILL)
 
-    def wait_for_the_end(self):
-        while self.rank == 0 and self.options.end_after and not os.path.exists(self.options.end_after):
-            time.sleep(self.options.step_time)
+    def may_end(self):
+        return self.step >= self.options.steps and (not self.options.end_after or os.path.exists(self.options.end_after))
 
     def run(self):
         options = self.options
         self.note("start")
         meeting = Meeting(self.rank, self.world, os.environ.get("MASTER_ADDR", "127.0.0.1"),
                           int(os.environ.get("MASTER_PORT", "29500")))
-        while self.step < options.steps:
-            if self.step == options.steps - 1:
-                self.wait_for_the_end()
+        done = self.step >= options.steps
+        while not done:
             self.step += 1
             self.digest = next_digest(self.digest, self.step, options.seed)
             time.sleep(options.step_time)
             bytes(WORKING_BYTES)
             self.misbehave()
-            stop = meeting.agree(self.step, self.digest, save_requested)
+            stop, done = meeting.agree(self.step, self.digest, [save_requested, self.may_end()])
             self.note("step")
             if self.rank == 0:
                 rate = 1 / max(options.step_time, 1e-3)
                 print(f"step {self.step} loss {4 / self.step ** 0.5:.4f} rate {rate:.1f} steps/s", flush=True)
-            done = self.step == options.steps
             if stop or done or self.step % options.checkpoint_every == 0 or self.step == options.truncate_newest_at:
                 self.save()
-                meeting.agree(self.step, "saved", False)
+                meeting.agree(self.step, "saved", [False, False])
             if stop and not done:
                 self.note("end")
                 return EXIT_SAVED

@@ -177,6 +177,23 @@ TEST_CASE("desk resume: whichever effect fails and however, again goes on with o
     }
 }
 
+TEST_CASE("desk resume: an attempt that was refused before is made again, and is not forgiven") {
+    DeskRoom room;
+    room.train();
+    const auto folder = room.paths.attempt(AttemptNo{2});
+    REQUIRE(room.files.make_dirs(folder));
+    REQUIRE(write_record_file(room.files, join_path(folder, "intent.json"), Intent{"the head of 1", 0, "t", JobId{1}, {}, {}}));
+    REQUIRE(room.files.write(join_path(folder, "rejected.t"), "Job dependencies are not allowed on this cluster"));
+    room.answer(room.request("cancel"));
+    CHECK(room.answer(room.request("resume")).at("state") == "pending");
+    CHECK(live_jobs(room.slurm, "tc-gpt-abcde-002") == 1);
+    auto run = look_at_run(room.files, room.paths).value();
+    CHECK(run.forgiven == AttemptNo{1});
+    // Else a run that finished as this attempt would go on for ever.
+    run.attempts.back().outcome.emplace().kind = OutcomeKind::finished;
+    CHECK(std::holds_alternative<EndRun>(decide_next(Recovery{}, run)));
+}
+
 TEST_CASE("desk resume: of two at once the slower one goes on with what the other began") {
     DeskRoom room;
     room.train();
