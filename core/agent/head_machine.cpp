@@ -12,6 +12,7 @@ using namespace std::chrono_literals;
 
 // srun may wait for slow prologs; after this the nodes that are missing stay missing.
 constexpr Duration start_limit = 5min;
+constexpr Duration agents_again_after = 5s; // where srun did not reach Slurm's controller
 // Agents give a process 5 s to die of SIGKILL; then some for the way.
 constexpr Duration kill_limit = 10s;
 // A TERM of Slurm's reaches all processes within 10 ms on a quiet machine.
@@ -86,7 +87,7 @@ std::optional<Instant> HeadMachine::wake_at() const {
     if (unlooked_)
         next = std::min(next, *looked_ + look_pause_);
     const auto lease_end = phase_ == HeadPhase::killing ? std::nullopt : lease_.end(); // over or not: they are being killed
-    for (const auto &at : {now_.term_verdict_at, now_.baseline_by, now_.evidence_by, lease_end, stall_at()})
+    for (const auto &at : {now_.term_verdict_at, now_.baseline_by, now_.evidence_by, lease_end, stall_at(), agents_again_at_})
         if (at)
             next = std::min(next, *at);
     return next;
@@ -99,7 +100,7 @@ void HeadMachine::shift(Duration by) {
     stall_.shift(by);
     if (config_.limit)
         *config_.limit += by; // Slurm does not count it either
-    for (auto *at : {&now_.term_verdict_at, &now_.baseline_by, &now_.evidence_by, &now_.saved_since, &now_.save_over, &enough_since_})
+    for (auto *at : {&now_.term_verdict_at, &now_.baseline_by, &now_.evidence_by, &now_.saved_since, &now_.save_over, &enough_since_, &agents_again_at_})
         if (*at)
             **at += by;
     beat_due_ = jumps_.last(); // the outside must hear at once, and we whether somebody took over
@@ -170,7 +171,9 @@ void HeadMachine::take(const HeadInput &input, Instant now, Actions &out) {
             [&](const CheckpointPolled &in) { take_checkpoint(in, now, out); },
             [&](const CheckpointChosen &in) { take_choice(in, now, out); },
             [&](const StepEnded &in) {
-                if (phase_ == HeadPhase::starting)
+                if (phase_ == HeadPhase::starting && controller_silent(in.text))
+                    agents_again_at_ = now + agents_again_after;
+                else if (phase_ == HeadPhase::starting)
                     begin_kill(OutcomeKind::setup_failed, "the agents' step ended" + (in.text.empty() ? "" : ": " + in.text), now, out);
                 else
                     step_text_ = in.text; // those of its agents that are gone are missed by themselves

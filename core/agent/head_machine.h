@@ -123,6 +123,7 @@ private:
     JumpWatch jumps_;
     Instant started_, phase_since_, deadline_, beat_due_, setup_since_, training_since_;
     std::optional<Instant> enough_since_; // nodes to begin with
+    std::optional<Instant> agents_again_at_; // their srun could not start them
     Duration look_pause_{};               // of large fleets: the rules look at every node, and not for each message
     std::optional<Instant> looked_;
     bool unlooked_ = false;               // something came since

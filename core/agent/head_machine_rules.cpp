@@ -86,6 +86,10 @@ void HeadMachine::advance_starting(Instant now, Actions &out) {
     if (here.size() >= needed && !enough_since_)
         enough_since_ = now;
     const bool late = now >= deadline_;
+    if (agents_again_at_ && now >= *agents_again_at_ && !late) {
+        agents_again_at_.reset();
+        out.emplace_back(StartAgents{fleet_.absent()});
+    }
     const bool enough = here.size() == config_.nodes.size() || (enough_since_ && (late || now - *enough_since_ >= spare_wait)) ||
                         (late && config_.min_nodes > 0 && here.size() >= static_cast<std::size_t>(config_.min_nodes));
     if (enough) {

@@ -154,12 +154,40 @@ private:
         const auto *end = std::get_if<EndRun>(&next);
         if (end == nullptr || end->kind != EndKind::stopped)
             return done(RunState::pending, "");
-        if (auto ended = end_run(world_, paths_, Ended{end->kind, end->why, result_.run.last()->no, 0}); !ended)
-            return ended.error();
+        if (auto over = end_it(*end); !over || !*over)
+            return over ? claimed_meanwhile() : Result<Reconciled>{over.error()};
         if (auto cancelled = world_.scheduler.cancel(jobs_.pending_ids()); !cancelled)
             return cancelled.error();
         return done(state_of(end->kind), end->why);
     }
+
+    // False: somebody claimed an attempt just now.
+    Result<bool> end_it(const EndRun &end) {
+        if (auto closed = close_and_let_die(); !closed || !*closed)
+            return closed;
+        auto ended = end_run(world_, paths_, Ended{end.kind, end.why, result_.run.last()->no, 0});
+        return ended ? Result<bool>{true} : Result<bool>{ended.error()};
+    }
+
+    // Slurm's word that a job ended is none of what lives on a node that Slurm does not reach. No ranks start after a run's end,
+    // so an attempt whose head left no word is closed, and has a lease to notice.
+    Result<bool> close_and_let_die() {
+        bool waits = false;
+        for (const auto &attempt : result_.run.attempts) {
+            if (!attempt.owner() || attempt.sealed() || (attempt.outcome && attempt.outcome->ranks_dead))
+                continue;
+            const Claim seal{JobId{}, 0, "", world_.who, unix_seconds(world_.clock.wall())};
+            const auto sealed = publish_record_file(world_.files, paths_.attempt_file(attempt.no, claim_slot(attempt.claims.size())), seal);
+            if (!sealed || !*sealed)
+                return sealed;
+            waits = true;
+        }
+        if (waits)
+            world_.clock.sleep_for(request_.limits.lease + request_.limits.margin);
+        return true;
+    }
+
+    Result<Reconciled> claimed_meanwhile() { return done(RunState::starting, "an attempt was claimed just now"); }
 
     Result<void> judge_now(AttemptView &attempt) {
         auto verdict = judge_anew(world_, paths_, attempt, jobs_.of(attempt, name(attempt)), request_.own_uid);
@@ -220,8 +248,8 @@ private:
             return result_.run.stop_wished() ? stop_it() : make(AttemptNo{1}, {});
         const NextStep next = decide_next(request_.recovery, result_.run);
         if (const auto *end = std::get_if<EndRun>(&next)) {
-            if (auto ended = end_run(world_, paths_, Ended{end->kind, end->why, last->no, 0}); !ended)
-                return ended.error();
+            if (auto over = end_it(*end); !over || !*over)
+                return over ? claimed_meanwhile() : Result<Reconciled>{over.error()};
             return done(state_of(end->kind), end->why);
         }
         // One that was refused, or whose submission nobody finished, is made now.

@@ -19,6 +19,8 @@ class ControllerTest(RunCase):
     def test_a_controller_that_is_down_loses_nothing(self):
         run = self.start_waited("controlled", "--crash-at", "200", "--crash-attempts", "1", steps=220, every=50)
         alone = self.start("alone", "--crash-at", "190", "--crash-attempts", "1", steps=210, every=50)
+        for each in (run, alone):
+            each.wait_step(1)
         newest = "002" if goes_on_by_itself() else "001"
         self.wait_saved(f"tc-{run.id}-{newest}", f"tc-{alone.id}-{newest}")
         kill(self.sandbox.pids()["slurmctld"])

@@ -355,6 +355,14 @@ TEST_CASE("head: an srun of agents that ends kills nobody whose agent lives, and
     Rig early;
     early.give(StepEnded{"srun: error: Unable to create step"});
     CHECK(early.kind() == OutcomeKind::setup_failed);
+    // The controller may be back in a moment, and another job would wait in the queue.
+    Rig again;
+    again.give(StepEnded{"srun: error: Unable to confirm allocation for job 2: Unable to contact slurm controller (connect failure)"});
+    CHECK(again.count<StartAgents>() == 0);
+    again.pass(6s);
+    CHECK(again.count<StartAgents>() == 1);
+    CHECK(again.machine.phase() == HeadPhase::starting);
+    again.train();
 }
 
 TEST_CASE("head: a suspended job finds every deadline where it was") {

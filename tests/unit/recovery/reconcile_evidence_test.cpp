@@ -84,7 +84,30 @@ TEST_CASE("reconcile: without accounting nobody waits for who cancelled a job") 
     desk.slurm.end(JobId{1}, "CANCELLED");
     const auto before = desk.slurm.now();
     CHECK(desk.look().state == RunState::stopped);
-    CHECK(desk.slurm.now() == before);
+    CHECK(desk.slurm.now() - before == desk.request.limits.lease + desk.request.limits.margin); // for its ranks
+}
+
+TEST_CASE("reconcile: behind a run's end no ranks live: an attempt whose head left no word is closed first, and has a lease") {
+    for (const bool told : {false, true}) {
+        CAPTURE(told);
+        Desk desk;
+        desk.look();
+        desk.slurm.advance(5s);
+        desk.claim(1, 1);
+        if (told) { // its head's word that they are dead
+            Outcome outcome;
+            outcome.kind = OutcomeKind::terminated;
+            outcome.job = JobId{1};
+            REQUIRE(write_record_file(desk.files, desk.paths.attempt_file(AttemptNo{1}, "outcome.json"), outcome));
+        }
+        REQUIRE(desk.slurm.cancel({JobId{1}}));
+        desk.slurm.advance(10s);
+        const auto before = desk.slurm.now();
+        CHECK(desk.look().state == RunState::stopped);
+        CHECK(desk.ended());
+        CHECK(read_claims(desk.files, desk.paths, AttemptNo{1}).value().back().is_seal() == !told);
+        CHECK((desk.slurm.now() - before >= desk.request.limits.lease) == !told);
+    }
 }
 
 TEST_CASE("reconcile: before a refused standby is made again, the attempt before it is judged and the run's history decides") {
