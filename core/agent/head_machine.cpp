@@ -1,5 +1,7 @@
 #include "agent/head_machine.h"
 
+#include "slurm/answers.h"
+
 #include <algorithm>
 #include <fmt/format.h>
 #include <utility>
