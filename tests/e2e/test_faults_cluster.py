@@ -49,7 +49,7 @@ class ClusterTest(RunCase):
         agents = {pid for pid, arguments in run.processes().items() if pid in lost and arguments[1:2] == ["node"]}
         self.assertEqual(len(agents), 1)
         self.assertLess({run.head(), *ranks}, lost)
-        self.assertEqual([command_name(pid) for pid in lost].count("slurmstepd"), 2)
+        self.assertGreaterEqual([command_name(pid) for pid in lost].count("slurmstepd"), 2)  # a site may have one more for each job
         self.assertFalse({run.rank(2), run.rank(3)} & lost)
         kill_at_once([self.sandbox.pids()[node], *lost], missing_ok=True)  # commands that a head runs are short-lived
         wait_until(lambda: not any(alive(pid) for pid in lost), GONE_LIMIT, f"the end of {lost}")
