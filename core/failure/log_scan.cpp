@@ -127,7 +127,8 @@ void LogScan::scan_text(std::string_view text) {
         }
         if (end < text.size()) { // a part of a line goes on
             found_.matched_lines += std::exchange(line_matched_, false) ? 1 : 0;
-            found_.lines = line_++;
+            ++found_.lines;
+            ++line_;
         }
         at = end + 1;
     }

@@ -22,6 +22,8 @@ public:
     // `matcher` is used by one scan at a time, and may be used by the next one.
     LogScan(RuleMatcher &matcher, std::string file);
 
+    // The number of the first line that is fed; 1 otherwise. Before the first feed only.
+    void begin_at_line(std::int64_t line) { line_ = line; }
     void feed(std::string_view bytes);
     // The last line needs no newline. Nothing is fed afterwards.
     LogFindings finish();

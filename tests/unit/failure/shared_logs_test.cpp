@@ -60,7 +60,7 @@ TEST_CASE("shared logs: nine of ten classes and nineteen of twenty actions are r
         const bool right = got.failure_class == wanted->name, harmless = acceptable(cells[2], got.action);
         if (!right || !harmless)
             MESSAGE(cells[0] << ": wanted " << wanted->name << " (" << cells[2] << "), got " << got.failure_class << ", "
-                             << to_string(got.action) << (got.evidence.empty() ? "" : " by " + got.evidence[0].rule));
+                             << std::string{to_string(got.action)} << (got.evidence.empty() ? "" : " by " + got.evidence[0].rule));
         ++logs;
         classes += right ? 1 : 0;
         actions += harmless ? 1 : 0;
