@@ -44,11 +44,11 @@ int diagnose(const Options &options) {
         return print_classes(*book, options.json);
     if (options.files.empty())
         return report_error({ErrorKind::invalid, "no log to read", "", "trainctl diagnose FILE...; - is standard input"});
-    RuleMatcher matcher(*book);
+    LogReader reader(*book);
     Evidence evidence;
     Json logs = Json::array();
     for (const auto &file : options.files) {
-        auto findings = read_log(matcher, file);
+        auto findings = reader.read(file);
         if (!findings)
             return report_error(findings.error());
         logs.push_back(to_json(*findings));

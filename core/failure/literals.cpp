@@ -4,7 +4,6 @@
 #include "failure/pattern.h"
 
 #include <algorithm>
-#include <array>
 #include <cstring>
 #include <map>
 #include <numeric>
@@ -33,16 +32,36 @@ std::uint32_t hash(std::uint32_t gram) { return (gram * 2654435761u) >> (32 - ha
 // Both cases of a letter become one; so do some other bytes, which only adds maybes.
 char folded(char byte) { return static_cast<char>(byte | 0x20); }
 
-// How often a byte stands in logs, roughly: words are looked up by their rarest grams.
-int commonness(char byte) {
-    constexpr std::string_view common = " etaoinsrldcu";
-    if (const auto at = common.find(byte); at != std::string_view::npos)
-        return 20 - static_cast<int>(at);
-    return byte >= '0' && byte <= '9' ? 12 : byte >= 'a' && byte <= 'z' ? 5 : 3;
+// The kinds of lines that healthy logs are full of. Words of them are not looked for where others will do: they would be found
+// on many lines in vain.
+constexpr std::string_view everyday =
+    " iteration 5426/ 250000 | consumed samples: 43408 | elapsed time per iteration (ms): 4247.9 | learning rate: 2.999E-04 | "
+    "global batch size: 8 | lm loss: 2.31 | loss scale: 1.0 | grad norm: 0.38 | number of skipped iterations: 0 | "
+    "number of nan iterations: 0 |\n[default7]: Epoch 3: 40%|####      | 40/100 [00:10<00:15, 3.9it/s, v_num=3]\n"
+    "[2024-05-01 10:00:00,123] [INFO] [logging.py:96:log_dist] [Rank 0] step=10, skipped=4, lr=[0.0001], mom=[(0.9, 0.95)]\n"
+    "n1:5276:5696 [1] NCCL INFO Channel 21/0 : 1[101d0] -> 0[101c0] via P2P/IPC/read NET/IB Connected all rings trees\n"
+    "saving checkpoint at iteration 1000 to /scratch/run/checkpoints/iter_0001000 mp_rank_00_model_states.pt successfully saved\n"
+    "{'loss': 2.1, 'grad_norm': 1.5, 'learning_rate': 1e-05, 'epoch': 0.1} train_loss=2.1 val_loss: 2.2 accuracy\n"
+    "INFO:__main__:step 100 time (ms) | forward-compute: 12.1 | backward-compute: 20.2 | optimizer: 3.1 tokens per second\n"
+    "WARNING: loading data from file, building dataset index, validation, evaluation, memory allocated, max reserved, GPU utilization\n"
+    "  File \"/opt/conda/lib/python3.10/site-packages/torch/nn/modules/module.py\", line 1501, in _call_impl\n"
+    "node worker process device model parameters world size local rank initialized distributed training started workers\n";
+
+bool is_everyday(std::string_view text) {
+    static const std::string folded_lines = [] {
+        std::string out{everyday};
+        std::transform(out.begin(), out.end(), out.begin(), folded);
+        return out;
+    }();
+    return folded_lines.find(text) != std::string::npos;
 }
 
-// A literal that is hard to do without comes first: short and common words should not be kept.
-int badness(const std::string &text) { return text.size() < long_literal ? 1000 - static_cast<int>(text.size()) : 100 - static_cast<int>(std::min<std::size_t>(text.size(), 50)); }
+// Words that come first should not be kept: short ones, then everyday ones, then the less long ones.
+int badness(const std::string &text) {
+    std::string plain = text;
+    std::transform(plain.begin(), plain.end(), plain.begin(), folded);
+    return (text.size() < long_literal ? 2000 : is_everyday(plain) ? 1000 : 0) - static_cast<int>(text.size());
+}
 
 } // namespace
 
@@ -110,8 +129,9 @@ void LiteralFinder::build_table() {
         std::size_t best = 0;
         int least = 1 << 20;
         for (std::size_t at = 0; at + long_literal <= text.size(); ++at) {
-            const int cost = std::accumulate(text.begin() + at, text.begin() + at + long_literal, 0,
-                                             [](int sum, char byte) { return sum + commonness(byte); });
+            int cost = 0;
+            for (std::size_t offset = at; offset < at + stride; ++offset)
+                cost += is_everyday(std::string_view{text}.substr(offset, gram_bytes)) ? 1 : 0;
             if (cost < least)
                 least = cost, best = at;
         }

@@ -6,15 +6,15 @@
 
 #include <algorithm>
 #include <charconv>
-#include <iterator>
+#include <future>
+#include <numeric>
 #include <utility>
 
 namespace trainctl {
 
 namespace {
 
-// A block of this size and its marks stay in the processor's cache.
-constexpr std::size_t scan_bytes = 128u << 10;
+constexpr std::size_t worth_a_thread = 512u << 10; // bytes: a millisecond's work, many times what starting one costs
 constexpr std::size_t shared_bytes = 1024; // of two parts of one line
 constexpr std::size_t max_kept_line = 2048; // of a line, until it is known that its event is told
 
@@ -33,14 +33,15 @@ std::string_view with_newline(std::string_view text) {
 
 } // namespace
 
-LogScan::LogScan(RuleMatcher &matcher, std::string file) : matcher_(matcher), slow_before_(matcher.without_set()) {
+LogScan::LogScan(RuleMatcher &matcher, std::string file) : book_(matcher.book()) {
+    add_helper(matcher);
     found_.file = std::move(file);
-    const auto &rules = matcher.book().rules;
+    const auto &rules = book_.rules;
     links_.resize(rules.size());
     seen_.resize(rules.size());
     kept_.resize(rules.size());
     const auto index_of = [&](const std::string &name) {
-        return static_cast<int>(matcher.book().find_rule(name) - rules.data());
+        return static_cast<int>(book_.find_rule(name) - rules.data());
     };
     for (std::size_t i = 0; i < rules.size(); ++i) {
         for (const auto &name : rules[i].needs)
@@ -51,6 +52,13 @@ LogScan::LogScan(RuleMatcher &matcher, std::string file) : matcher_(matcher), sl
             else
                 links_[i].suppresses.push_back(index_of(name));
     }
+}
+
+void LogScan::add_helper(RuleMatcher &matcher) {
+    matchers_.push_back(&matcher);
+    workers_.emplace_back(matcher);
+    blocks_.resize(workers_.size());
+    slow_before_ += matcher.without_set();
 }
 
 void LogScan::feed(std::string_view bytes) {
@@ -92,74 +100,72 @@ LogFindings LogScan::finish() {
                 found_.events.push_back(std::move(event));
             }
     std::stable_sort(found_.events.begin(), found_.events.end(), [](const auto &a, const auto &b) { return a.line < b.line; });
-    found_.slow_lines = matcher_.without_set() - slow_before_;
+    found_.slow_lines = slow_lines() - slow_before_;
+    found_.late_times = quiet_.times;
+    found_.first_late = quiet_.first_time;
+    found_.last_late = quiet_.last_time;
     return std::move(found_);
+}
+
+std::int64_t LogScan::slow_lines() const {
+    return std::accumulate(matchers_.begin(), matchers_.end(), std::int64_t{0},
+                           [](std::int64_t sum, const auto *matcher) { return sum + matcher->without_set(); });
 }
 
 // Whole lines, or the last part of one.
 void LogScan::scan_block(std::string_view text) {
-    if (text.find('\x1b') != std::string_view::npos) {
-        clean_ = text;
-        strip_escapes(clean_);
-        text = clean_;
-    }
-    while (!text.empty()) {
-        auto part = text.substr(0, scan_bytes);
-        if (part.size() < text.size())
-            part = with_newline(part);
-        if (part.empty()) // one long line
-            part = text.substr(0, std::min(text.find('\n'), text.size() - 1) + 1);
-        scan_text(part);
+    const auto wanted = std::min(workers_.size(), text.size() / worth_a_thread + 1);
+    std::vector<std::string_view> parts;
+    for (auto left = wanted; left > 1; --left) {
+        const auto part = with_newline(text.substr(0, text.size() / left));
+        parts.push_back(part);
         text.remove_prefix(part.size());
     }
+    parts.push_back(text);
+    std::vector<std::future<void>> others;
+    for (std::size_t i = 1; i < parts.size(); ++i)
+        others.push_back(std::async(std::launch::async, [&, i] { workers_[i].match(parts[i], blocks_[i]); }));
+    workers_[0].match(parts[0], blocks_[0]);
+    for (auto &other : others)
+        other.get();
+    for (std::size_t i = 0; i < parts.size(); ++i)
+        take_block(blocks_[i]);
 }
 
-void LogScan::scan_text(std::string_view text) {
-    matcher_.literals().find(text, marks_);
-    mark_ = 0;
-    const bool returns = text.find('\r') != std::string_view::npos;
-    for (std::size_t at = 0; at < text.size();) {
-        const auto end = std::min(text.find('\n', at), text.size());
-        for (std::size_t begin = at; begin < end;) {
-            const auto stop = returns ? std::min(text.find('\r', begin), end) : end;
-            scan_line(text.substr(begin, stop - begin), begin);
-            begin = stop + 1;
-        }
-        if (end < text.size()) { // a part of a line goes on
-            found_.matched_lines += std::exchange(line_matched_, false) ? 1 : 0;
-            ++found_.lines;
-            ++line_;
-        }
-        at = end + 1;
+void LogScan::take_block(const BlockMatches &block) {
+    for (const auto &match : block.lines) {
+        take_quiet(match.before);
+        take_line(match, block.rules);
+    }
+    take_quiet(block.after);
+    found_.matched_lines += block.matched_lines + (line_matched_ && block.newlines > 0 && !block.first_matched ? 1 : 0);
+    line_matched_ = block.open_matched || (line_matched_ && block.newlines == 0);
+    found_.lines += block.newlines;
+    line_ += block.newlines;
+}
+
+void LogScan::take_quiet(const QuietLines &lines) {
+    if (lines.progress > 0) {
+        found_.progress += lines.progress;
+        found_.last_progress_line = line_ + lines.last_progress_line;
+        quiet_ = {};
+    }
+    if (lines.times > 0 && found_.progress > 0) {
+        const auto times = quiet_.times + lines.times;
+        quiet_.add_time(lines.first_time);
+        quiet_.add_time(lines.last_time);
+        quiet_.times = times;
     }
 }
 
-// A line, or what stands between two carriage returns; `offset` is its place in the block that the marks are of.
-void LogScan::scan_line(std::string_view line, std::size_t offset) {
-    maybe_.clear();
-    for (; mark_ < marks_.size() && marks_[mark_].at < offset + line.size(); ++mark_)
-        if (marks_[mark_].at >= offset)
-            for (const int pattern : matcher_.literals().patterns_of(marks_[mark_].literal))
-                if (std::find(maybe_.begin(), maybe_.end(), pattern) == maybe_.end())
-                    maybe_.push_back(pattern);
-    matcher_.match(line, maybe_, rules_);
-    if (!rules_.empty()) {
-        line_matched_ = true;
-        take_matches(line);
-    } else if (matcher_.is_progress(line)) {
-        line_matched_ = true;
-        note_progress();
-    } else if (found_.progress > 0) {
-        note_time(line);
-    }
-}
-
-void LogScan::take_matches(std::string_view line) {
+void LogScan::take_line(const LineMatch &match, const std::vector<int> &rules) {
+    rules_.assign(rules.begin() + match.first, rules.begin() + match.first + match.count);
+    at_ = line_ + match.line;
     for (const int index : rules_)
         if (rule(index).role == RuleRole::context)
-            seen_[static_cast<std::size_t>(index)] = line_;
+            seen_[static_cast<std::size_t>(index)] = at_;
         else if (rule(index).role == RuleRole::finish)
-            found_.last_finish_line = line_;
+            found_.last_finish_line = at_;
     drop_unfounded();
     drop_suppressed();
     const bool real = std::any_of(rules_.begin(), rules_.end(), [&](int index) { return counts(rule(index).role); });
@@ -168,13 +174,15 @@ void LogScan::take_matches(std::string_view line) {
     bool progress = false;
     for (const int index : rules_)
         if (counts(rule(index).role) && !(known && rule(index).fallback))
-            keep_event(index, line);
+            keep_event(index, match.text);
         else
             progress = progress || rule(index).role == RuleRole::progress;
+    QuietLines line;
     if (progress && !real)
-        note_progress();
-    else if (found_.progress > 0)
-        note_time(line);
+        line.add_progress(match.line);
+    else if (const auto at = found_.progress > 0 ? time_of_line(match.text) : std::nullopt)
+        line.add_time(*at);
+    take_quiet(line);
 }
 
 void LogScan::drop_unfounded() {
@@ -183,7 +191,7 @@ void LogScan::drop_unfounded() {
         const auto &needs = links_[static_cast<std::size_t>(index)].needs;
         return std::all_of(needs.begin(), needs.end(), [&](int needed) {
             const auto at = seen_[static_cast<std::size_t>(needed)];
-            return at > 0 && (!within || line_ - at <= *within);
+            return at > 0 && (!within || at_ - at <= *within);
         });
     };
     std::erase_if(rules_, [&](int index) { return !founded(index); });
@@ -210,7 +218,7 @@ void LogScan::keep_event(int index, std::string_view line) {
     if (rule(index).repeat > 1 && !kept.first.empty()) {
         auto &event = kept.first.front();
         event.count += 1;
-        event.last_line = line_;
+        event.last_line = at_;
         event.progress_until = found_.progress;
         return;
     }
@@ -224,9 +232,9 @@ void LogScan::keep_event(int index, std::string_view line) {
         kept.oldest = (kept.oldest + 1) % last_events;
         ++found_.dropped_events;
     }
-    event->line = event->last_line = line_;
+    event->line = event->last_line = at_;
     event->progress_before = event->progress_until = found_.progress;
-    event->text = around(line, line.size() > max_kept_line ? matcher_.part(index, line) : line, max_kept_line);
+    event->text = around(line, line.size() > max_kept_line ? matchers_.front()->part(index, line) : line, max_kept_line);
 }
 
 void LogScan::complete(int index, LogEvent &event) const {
@@ -236,7 +244,7 @@ void LogScan::complete(int index, LogEvent &event) const {
     event.host = host_of_line(line);
     event.rank = rank_of_line(line);
     const auto text = trim(line);
-    event.text = around(text, text.size() > max_event_text ? matcher_.part(index, text) : text, max_event_text);
+    event.text = around(text, text.size() > max_event_text ? matchers_.front()->part(index, text) : text, max_event_text);
     if (rule(index).extract.empty())
         return;
     const RE2 pattern(rule(index).extract, pattern_options());
@@ -251,21 +259,6 @@ void LogScan::complete(int index, LogEvent &event) const {
         else if (name == "rank" && std::from_chars(value.data(), value.data() + value.size(), rank).ec == std::errc{})
             event.rank = rank;
     }
-}
-
-void LogScan::note_progress() {
-    ++found_.progress;
-    found_.last_progress_line = line_;
-    found_.late_times = 0;
-}
-
-void LogScan::note_time(std::string_view line) {
-    const auto at = time_of_line(line);
-    if (!at)
-        return;
-    found_.first_late = found_.late_times == 0 ? *at : std::min(found_.first_late, *at);
-    found_.last_late = found_.late_times == 0 ? *at : std::max(found_.last_late, *at);
-    ++found_.late_times;
 }
 
 } // namespace trainctl

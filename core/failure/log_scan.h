@@ -1,9 +1,9 @@
 // One pass over a log, in blocks as they come: which rules match which lines, and what of that counts as an event.
-// Memory is bounded: by the longest line that is looked at whole, and by the events kept of each rule. Pure.
+// Memory is bounded: by the block that is fed, the longest line that is looked at whole, and the events kept of each rule. Pure.
 #pragma once
 
+#include "failure/block_matches.h"
 #include "failure/log_findings.h"
-#include "failure/matcher.h"
 
 #include <string>
 #include <string_view>
@@ -19,8 +19,10 @@ inline constexpr std::size_t first_events = 32, last_events = 8;
 
 class LogScan {
 public:
-    // `matcher` is used by one scan at a time, and may be used by the next one.
+    // A matcher is used by one scan at a time.
     LogScan(RuleMatcher &matcher, std::string file);
+    // Large blocks are shared with a thread for each helper, which has a matcher of its own for the same book.
+    void add_helper(RuleMatcher &matcher);
 
     // The number of the first line that is fed; 1 otherwise. Before the first feed only.
     void begin_at_line(std::int64_t line) { line_ = line; }
@@ -40,29 +42,31 @@ private:
     };
 
     void scan_block(std::string_view text);
-    void scan_text(std::string_view text);
-    void scan_line(std::string_view line, std::size_t offset);
-    void take_matches(std::string_view line);
+    void take_block(const BlockMatches &block);
+    void take_quiet(const QuietLines &lines);
+    void take_line(const LineMatch &match, const std::vector<int> &rules);
     void drop_unfounded();
     void drop_suppressed();
     void keep_event(int rule, std::string_view line);
     void complete(int rule, LogEvent &event) const;
-    void note_progress();
-    void note_time(std::string_view line);
-    const FailureRule &rule(int index) const { return matcher_.book().rules[static_cast<std::size_t>(index)]; }
+    const FailureRule &rule(int index) const { return book_.rules[static_cast<std::size_t>(index)]; }
+    std::int64_t slow_lines() const;
 
-    RuleMatcher &matcher_;
+    std::vector<RuleMatcher *> matchers_;
+    const FailureBook &book_;
     LogFindings found_;
-    std::string rest_, clean_;             // a line without its end yet; a block without colours
+    QuietLines quiet_;                     // since the last line that counts as more than progress; lines of the log
+    std::string rest_;                     // a line without its end yet
     bool rest_is_part_ = false;            // of a line of which a part was looked at
     bool line_matched_ = false;            // the line that is not over yet
-    std::int64_t line_ = 1;
+    std::int64_t line_ = 1;                // the first one of the next block
+    std::int64_t at_ = 1;                  // the one at hand
+    std::vector<BlockMatcher> workers_;
+    std::vector<BlockMatches> blocks_;     // of each worker
     std::vector<RuleLinks> links_;         // of each rule
     std::vector<std::int64_t> seen_;       // of each rule: line of its last match; 0: none
     std::vector<Kept> kept_;               // of each rule
-    std::vector<LiteralFinder::Mark> marks_;
-    std::size_t mark_ = 0;                 // the next one
-    std::vector<int> maybe_, rules_;       // of the line at hand
+    std::vector<int> rules_;               // of the line at hand
     std::int64_t slow_before_ = 0;
 };
 

@@ -10,7 +10,7 @@ namespace trainctl {
 namespace {
 
 // With more rules than this in question the set is faster than one after another.
-constexpr std::size_t few_rules = 3;
+constexpr std::size_t few_rules = 4;
 
 std::unique_ptr<RE2> any_of(const std::vector<std::string> &patterns) {
     std::string text;
@@ -42,8 +42,10 @@ RuleMatcher::RuleMatcher(const FailureBook &book, std::int64_t max_memory)
         INVARIANT(alone_.back()->ok()); // the book has no others
         if (set_.Add(rule.pattern, nullptr) >= 0)
             by_set_.push_back(static_cast<int>(i));
-        if (rule.role == RuleRole::progress)
+        if (rule.role == RuleRole::progress) {
             progress.push_back(rule.pattern);
+            progress_rules_.push_back(static_cast<int>(i));
+        }
     }
     for (const int pattern : literals_.unfiltered())
         always.push_back(book.rules[static_cast<std::size_t>(by_pattern_[static_cast<std::size_t>(pattern)])].pattern);
@@ -52,15 +54,25 @@ RuleMatcher::RuleMatcher(const FailureBook &book, std::int64_t max_memory)
     set_works_ = set_.Compile();
 }
 
+// A rule matches only where one of its words stands, or where it has none: so a few in question are tried one by one, and the
+// set, which costs as much as several, reads the lines of many.
 void RuleMatcher::match(std::string_view line, const std::vector<int> &maybe, std::vector<int> &rules) {
     rules.clear();
-    bool hit = maybe.size() > few_rules;
-    for (std::size_t i = 0; i < maybe.size() && !hit; ++i) {
-        const int rule = by_pattern_[static_cast<std::size_t>(maybe[i])];
-        hit = RE2::PartialMatch(view(line), *alone_[static_cast<std::size_t>(rule)]);
-    }
-    if (hit || (always_ && RE2::PartialMatch(view(line), *always_)))
+    const bool always = always_ && matches(*always_, line);
+    if (maybe.size() > few_rules || always) {
         match_all(line, rules);
+        return;
+    }
+    for (const int pattern : maybe)
+        if (const int rule = by_pattern_[static_cast<std::size_t>(pattern)]; matches_alone(rule, line))
+            rules.push_back(rule);
+    if (rules.empty())
+        return;
+    if (is_progress(line))
+        for (const int rule : progress_rules_)
+            if (matches_alone(rule, line))
+                rules.push_back(rule);
+    std::sort(rules.begin(), rules.end());
 }
 
 void RuleMatcher::match_all(std::string_view line, std::vector<int> &rules) {
@@ -77,7 +89,7 @@ void RuleMatcher::match_all(std::string_view line, std::vector<int> &rules) {
     ++without_set_;
     rules.clear();
     for (std::size_t i = 0; i < alone_.size(); ++i)
-        if (alone_[i] && RE2::PartialMatch(view(line), *alone_[i]))
+        if (alone_[i] && matches(*alone_[i], line))
             rules.push_back(static_cast<int>(i));
 }
 

@@ -28,7 +28,7 @@ public:
     // The same without the literals.
     void match_all(std::string_view line, std::vector<int> &rules);
     // Only rules of progress match: asked of lines for which match() gave nothing.
-    bool is_progress(std::string_view line) const { return progress_ && RE2::PartialMatch(view(line), *progress_); }
+    bool is_progress(std::string_view line) const { return progress_ && matches(*progress_, line); }
 
     // Where in the line the rule matches; the whole line where it does not.
     std::string_view part(int rule, std::string_view line) const;
@@ -38,6 +38,10 @@ public:
 
 private:
     static re2::StringPiece view(std::string_view text) { return {text.data(), text.size()}; }
+    static bool matches(const RE2 &pattern, std::string_view line) {
+        return pattern.Match(view(line), 0, line.size(), RE2::UNANCHORED, nullptr, 0);
+    }
+    bool matches_alone(int rule, std::string_view line) const { return matches(*alone_[static_cast<std::size_t>(rule)], line); }
     static std::vector<std::string> filtered_patterns(const FailureBook &book, std::vector<int> &rules);
 
     const FailureBook &book_;
@@ -47,6 +51,7 @@ private:
     RE2::Set set_;
     std::vector<int> by_set_;                  // of the set's patterns: the rule
     bool set_works_ = false;
+    std::vector<int> progress_rules_;
     std::unique_ptr<RE2> progress_, always_;   // of progress, and of other rules without literals; none where there are none
     std::int64_t without_set_ = 0;
 };

@@ -5,27 +5,38 @@
 #include <algorithm>
 #include <cerrno>
 #include <fcntl.h>
-#include <memory>
+#include <thread>
 #include <unistd.h>
 
 namespace trainctl {
 
 namespace {
 
-constexpr std::size_t block_bytes = 1 << 20; // each read; larger ones were no faster
+constexpr std::size_t block_bytes = 2 << 20; // each read
+constexpr std::uint64_t large_log = 16 << 20; // bytes: before that another thread's rules are not worth compiling
+constexpr unsigned most_threads = 4;          // a login node is shared
 
 } // namespace
 
-Result<LogFindings> read_log(RuleMatcher &matcher, const std::string &path, std::uint64_t from) {
+RuleMatcher &LogReader::matcher(std::size_t index) {
+    while (matchers_.size() <= index)
+        matchers_.push_back(std::make_unique<RuleMatcher>(book_));
+    return *matchers_[index];
+}
+
+Result<LogFindings> LogReader::read(const std::string &path, std::uint64_t from) {
     const bool standard = path == "-";
     const std::string name = standard ? "standard input" : path;
     Fd file(standard ? -1 : ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOCTTY));
     if (!standard && !file)
         return errno_error(errno, "cannot open the log", name);
     const int fd = standard ? STDIN_FILENO : file.get();
+    LogScan scan(matcher(0), standard ? "stdin" : path);
     const auto block = std::make_unique<char[]>(block_bytes);
+    const std::size_t threads = std::clamp(std::thread::hardware_concurrency(), 1u, most_threads);
     std::int64_t lines_before = 0;
-    LogScan scan(matcher, standard ? "stdin" : path);
+    std::uint64_t done = 0;
+    std::size_t used = 1;
     for (;;) {
         const auto n = ::read(fd, block.get(), block_bytes);
         if (n < 0 && errno == EINTR)
@@ -42,6 +53,9 @@ Result<LogFindings> read_log(RuleMatcher &matcher, const std::string &path, std:
         if (skipped > 0)
             scan.begin_at_line(lines_before + 1);
         scan.feed(bytes);
+        done += bytes.size();
+        for (; done > large_log && used < threads; ++used)
+            scan.add_helper(matcher(used));
     }
 }
 

@@ -4,6 +4,7 @@
 #include "base/files.h"
 #include "base/text.h"
 
+#include <algorithm>
 #include <doctest/doctest.h>
 #include <set>
 
@@ -43,7 +44,8 @@ TEST_CASE("wordings: each line is matched by its rule, by the set and by the fil
         maybe.clear();
         for (const auto &mark : marks)
             for (const int pattern : matcher.literals().patterns_of(mark.literal))
-                maybe.push_back(pattern);
+                if (std::find(maybe.begin(), maybe.end(), pattern) == maybe.end())
+                    maybe.push_back(pattern);
         matcher.match(line, maybe, filtered);
         if (!filtered.empty()) {
             CHECK(filtered == by_set);
