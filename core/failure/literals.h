@@ -17,6 +17,8 @@ public:
 
     // Patterns without such words: nothing is said of them.
     const std::vector<int> &unfiltered() const { return unfiltered_; }
+    // Words so short that each costs a search of its own.
+    std::size_t searched_alone() const { return short_.size(); }
 
     struct Mark {
         std::uint32_t at = 0;      // byte of the text that lies in the word
