@@ -47,7 +47,7 @@ Json classes_json(const FailureBook &book) {
     Json out = Json::array();
     for (const auto &one : book.classes) {
         out.push_back({{"class", one.name}, {"group", one.group}, {"what", one.what}, {"action", to_string(one.action)},
-                       {"restart", to_string(one.restart)}, {"free", one.free}, {"why", one.why}});
+                       {"restart", to_string(one.restart)}, {"free", one.free}, {"why", one.why}, {"causes", one.causes}});
         out.back()["budget"] = one.budget ? Json(*one.budget) : Json();
     }
     return out;

@@ -9,8 +9,8 @@ namespace trainctl {
 
 namespace {
 
-// With more rules than this in question the set is faster than one after another.
-constexpr std::size_t few_rules = 4;
+// With more rules than this in question the set is faster than one after another: each new kind of line costs it new states.
+constexpr std::size_t few_rules = 16;
 
 std::unique_ptr<RE2> any_of(const std::vector<std::string> &patterns) {
     std::string text;
