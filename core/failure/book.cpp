@@ -68,6 +68,7 @@ void read_rule(RuleEntry &entry, FailureRule &rule) {
     entry.number("severity", rule.severity, 1, 100);
     entry.texts("suppresses", rule.suppresses);
     entry.texts("needs", rule.needs);
+    entry.texts("unless", rule.unless);
     entry.number("within", rule.within, 0, 1'000'000'000);
     entry.number("repeat", rule.repeat, 1, 1'000'000);
     entry.flag("terminal", rule.terminal);
@@ -130,7 +131,7 @@ void check_rule(const FailureBook &book, RuleEntry &entry, const FailureRule &ru
 // Names of rules that rules lean on; known only when all are read.
 void check_names(const FailureBook &book, const std::string &file, std::vector<std::string> &problems) {
     for (const auto &rule : book.rules)
-        for (const auto *names : {&rule.needs, &rule.suppresses})
+        for (const auto *names : {&rule.needs, &rule.unless, &rule.suppresses})
             for (const auto &name : *names)
                 if (book.find_rule(name) == nullptr && !(name == "all" && names == &rule.suppresses))
                     problems.push_back(fmt::format("{}: rule '{}' names '{}', and there is no such rule", file, rule.name, name));

@@ -49,11 +49,14 @@ struct FailureRule {
     std::vector<std::string> suppresses; // other rules on the same line; "all"
     std::vector<std::string> needs;      // rules that matched before, or on the same line
     std::optional<std::int64_t> within;  // at most so many lines before
+    std::vector<std::string> unless;     // rules that matched at most unless_lines before
     int repeat = 1;                      // counts from so many matches on
     bool terminal = false;               // Slurm's last words on a job or step
     bool fallback = false;               // only where no other rule knows the line
     std::optional<RestartKind> restart;  // another kind than the class's
 };
+
+inline constexpr int unless_lines = 40; // a traceback's length
 
 struct FailureBook {
     std::vector<FailureRule> rules;

@@ -45,6 +45,7 @@ private:
         clue.progress_after = evidence_.logs[log].progress - event.progress_until;
         for (std::size_t i = 0; i < evidence_.logs.size(); ++i) // ranks and streams of one run make progress together
             clue.progress_before += i == log ? 0 : evidence_.logs[i].progress;
+        clue.after_finish = event.after_finish;
         clue.node = event.host;
         clue.rank = event.rank;
         clues_.push_back(std::move(clue));

@@ -18,6 +18,7 @@ struct WeighedClue {
     std::int64_t place = 0;    // orders all clues: the earlier one is smaller
     std::optional<double> at;
     std::int64_t progress_before = 0, progress_after = 0;
+    bool after_finish = false;
     std::string node;
     std::optional<int> rank;
 

@@ -30,6 +30,12 @@ bool is_root(const WeighedClue &clue) { return clue.rule->role == RuleRole::root
 bool is_echo(const WeighedClue &clue) { return clue.rule->role == RuleRole::cascade || clue.rule->role == RuleRole::wrapper; }
 bool is_known(const WeighedClue &clue) { return clue.failure_class->name != "unknown"; }
 
+// What interpreters print while they end, whatever became of the training.
+bool is_noise_at_exit(const FailureRule &rule) {
+    const bool light_echo = rule.role == RuleRole::cascade && rule.severity < heavy_echo_severity;
+    return rule.certainty == Certainty::weak && (rule.fallback || light_echo);
+}
+
 double by_certainty(const WeighedClue &clue, double proof, double strong, double weak) {
     switch (clue.rule->certainty) {
     case Certainty::proof: return proof;
@@ -65,6 +71,8 @@ private:
         for (const auto &clue : all_) {
             if (clue.progress_after >= survived)
                 reject(clue, fmt::format("the run went on: {} lines of progress after it", clue.progress_after));
+            else if (clue.after_finish && is_noise_at_exit(*clue.rule))
+                reject(clue, "the program had said that it was done");
             else if (is_root(clue))
                 roots_.push_back(&clue);
             else if (is_echo(clue))

@@ -16,6 +16,7 @@ struct LogEvent {
     std::string text;                     // of the first, without colours; at most max_event_text bytes
     std::int64_t progress_before = 0;     // lines of progress before the first
     std::int64_t progress_until = 0;      // and before the last
+    bool after_finish = false;            // the program had said that it was done
     std::optional<std::int64_t> at;       // Unix seconds as if UTC, where the line has a date and a time
     std::string host;                     // as the line names it; may be empty
     std::optional<int> rank;

@@ -46,6 +46,8 @@ LogScan::LogScan(RuleMatcher &matcher, std::string file) : book_(matcher.book())
     for (std::size_t i = 0; i < rules.size(); ++i) {
         for (const auto &name : rules[i].needs)
             links_[i].needs.push_back(index_of(name));
+        for (const auto &name : rules[i].unless)
+            links_[i].unless.push_back(index_of(name));
         for (const auto &name : rules[i].suppresses)
             if (name == "all")
                 links_[i].suppresses_all = true;
@@ -148,6 +150,7 @@ void LogScan::take_quiet(const QuietLines &lines) {
     if (lines.progress > 0) {
         found_.progress += lines.progress;
         found_.last_progress_line = line_ + lines.last_progress_line;
+        finished_ = false;
         quiet_ = {};
     }
     if (lines.times > 0 && found_.progress > 0) {
@@ -165,7 +168,7 @@ void LogScan::take_line(const LineMatch &match, const std::vector<int> &rules) {
         if (rule(index).role == RuleRole::context)
             seen_[static_cast<std::size_t>(index)] = at_;
         else if (rule(index).role == RuleRole::finish)
-            found_.last_finish_line = at_;
+            finished_ = true, found_.last_finish_line = at_;
     drop_unfounded();
     drop_suppressed();
     const bool real = std::any_of(rules_.begin(), rules_.end(), [&](int index) { return counts(rule(index).role); });
@@ -188,7 +191,10 @@ void LogScan::take_line(const LineMatch &match, const std::vector<int> &rules) {
 void LogScan::drop_unfounded() {
     const auto founded = [&](int index) {
         const auto within = rule(index).within;
-        const auto &needs = links_[static_cast<std::size_t>(index)].needs;
+        const auto &[needs, unless, suppresses, all] = links_[static_cast<std::size_t>(index)];
+        for (const int other : unless)
+            if (const auto at = seen_[static_cast<std::size_t>(other)]; at > 0 && at_ - at <= unless_lines)
+                return false;
         return std::all_of(needs.begin(), needs.end(), [&](int needed) {
             const auto at = seen_[static_cast<std::size_t>(needed)];
             return at > 0 && (!within || at_ - at <= *within);
@@ -233,6 +239,7 @@ void LogScan::keep_event(int index, std::string_view line) {
         ++found_.dropped_events;
     }
     event->line = event->last_line = at_;
+    event->after_finish = finished_;
     event->progress_before = event->progress_until = found_.progress;
     event->text = around(line, line.size() > max_kept_line ? matchers_.front()->part(index, line) : line, max_kept_line);
 }

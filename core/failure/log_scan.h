@@ -37,7 +37,7 @@ private:
         std::size_t oldest = 0; // of the last ones
     };
     struct RuleLinks {
-        std::vector<int> needs, suppresses;
+        std::vector<int> needs, unless, suppresses;
         bool suppresses_all = false;
     };
 
@@ -59,6 +59,7 @@ private:
     std::string rest_;                     // a line without its end yet
     bool rest_is_part_ = false;            // of a line of which a part was looked at
     bool line_matched_ = false;            // the line that is not over yet
+    bool finished_ = false;                // the program said that it is done, and nothing went on after it
     std::int64_t line_ = 1;                // the first one of the next block
     std::int64_t at_ = 1;                  // the one at hand
     std::vector<BlockMatcher> workers_;

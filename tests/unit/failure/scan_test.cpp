@@ -74,7 +74,10 @@ TEST_CASE("scan: a set without memory misses nothing, and says that it was slow"
     std::mt19937 random(3);
     const auto text = noise(random, 200);
     const auto wanted = rules_of(scanned(builtin_matcher(), text));
-    const auto hard = std::string(full_disk) + "x ImportError: a ValueError: b KeyError: c Killed process 7 (d) Stale file handle CUDA out of memory. Tried to allocate\n";
+    const auto hard = std::string(full_disk) + "x ImportError: a ValueError: b KeyError: c Killed process 7 (d) Stale file handle CUDA out of memory. Tried to allocate "
+                      "No CUDA GPUs are available Segmentation fault: address Address already in use double free or corruption undefined symbol: x "
+                      "size mismatch for y device-side assert triggered Connection reset by peer Bus error (core dumped) Disk quota exceeded Too many "
+                      "open files Input/output error KeyboardInterrupt Graph compile failed No route to host\n";
     const auto hard_wanted = rules_of(scanned(builtin_matcher(), hard));
     bool slow = false;
     for (const std::int64_t memory : {std::int64_t{1}, std::int64_t{1} << 16, std::int64_t{1} << 18, std::int64_t{1} << 20, std::int64_t{3} << 20, std::int64_t{6} << 20}) {
