@@ -165,8 +165,8 @@ const LiteralFinder::Slot *LiteralFinder::slot_of(std::uint32_t gram) const {
     return nullptr;
 }
 
-void LiteralFinder::check(std::string_view text, std::size_t at, std::uint32_t gram, std::vector<Mark> &marks) const {
-    const Slot *slot = slot_of(gram);
+void LiteralFinder::check(std::string_view text, std::size_t at, std::vector<Mark> &marks) const {
+    const Slot *slot = slot_of(gram_at(text.data() + at));
     if (slot == nullptr)
         return;
     for (std::uint32_t i = slot->first; i < slot->first + slot->count; ++i) {
@@ -185,11 +185,19 @@ void LiteralFinder::find(std::string_view text, std::vector<Mark> &marks) const 
     INVARIANT(text.size() < (std::size_t{1} << 32));
     if (!entries_.empty()) {
         const std::uint64_t *bits = bits_.data();
-        for (std::size_t at = 0; at + gram_bytes <= text.size(); at += stride) {
-            const std::uint32_t gram = gram_at(text.data() + at), h = hash(gram);
-            if ((bits[h / 64] >> (h % 64) & 1) != 0)
-                check(text, at, gram, marks);
-        }
+        const auto may_be = [&](std::size_t at) {
+            const std::uint32_t h = hash(gram_at(text.data() + at));
+            return bits[h / 64] >> (h % 64) & 1;
+        };
+        std::size_t at = 0;
+        for (; at + 3 * stride + gram_bytes <= text.size(); at += 4 * stride) // four at a time: most often none is
+            if ((may_be(at) | may_be(at + stride) | may_be(at + 2 * stride) | may_be(at + 3 * stride)) != 0)
+                for (std::size_t one = at; one < at + 4 * stride; one += stride)
+                    if (may_be(one) != 0)
+                        check(text, one, marks);
+        for (; at + gram_bytes <= text.size(); at += stride)
+            if (may_be(at) != 0)
+                check(text, at, marks);
     }
     const std::size_t long_ones = marks.size();
     for (const auto literal : short_)

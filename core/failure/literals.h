@@ -43,7 +43,7 @@ private:
     std::vector<std::string> words_for(const std::string &pattern) const;
     void build_table();
     const Slot *slot_of(std::uint32_t gram) const;
-    void check(std::string_view text, std::size_t at, std::uint32_t gram, std::vector<Mark> &marks) const;
+    void check(std::string_view text, std::size_t at, std::vector<Mark> &marks) const;
     void find_short(std::string_view text, std::uint32_t literal, std::vector<Mark> &marks) const;
 
     std::vector<Literal> literals_;

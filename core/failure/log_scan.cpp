@@ -5,6 +5,7 @@
 #include "failure/pattern.h"
 
 #include <algorithm>
+#include <atomic>
 #include <charconv>
 #include <future>
 #include <numeric>
@@ -14,7 +15,7 @@ namespace trainctl {
 
 namespace {
 
-constexpr std::size_t worth_a_thread = 512u << 10; // bytes: a millisecond's work, many times what starting one costs
+constexpr std::size_t part_bytes = 256u << 10; // that a thread takes at once: half a millisecond of work
 constexpr std::size_t shared_bytes = 1024; // of two parts of one line
 constexpr std::size_t max_kept_line = 2048; // of a line, until it is known that its event is told
 
@@ -59,7 +60,6 @@ LogScan::LogScan(RuleMatcher &matcher, std::string file) : book_(matcher.book())
 void LogScan::add_helper(RuleMatcher &matcher) {
     matchers_.push_back(&matcher);
     workers_.emplace_back(matcher);
-    blocks_.resize(workers_.size());
     slow_before_ += matcher.without_set();
 }
 
@@ -114,20 +114,28 @@ std::int64_t LogScan::slow_lines() const {
                            [](std::int64_t sum, const auto *matcher) { return sum + matcher->without_set(); });
 }
 
-// Whole lines, or the last part of one.
+// Whole lines, or the last part of one. Each worker takes the next part that nobody has, so that one that gets little of the
+// processor delays the others by a part at most.
 void LogScan::scan_block(std::string_view text) {
-    const auto wanted = std::min(workers_.size(), text.size() / worth_a_thread + 1);
     std::vector<std::string_view> parts;
-    for (auto left = wanted; left > 1; --left) {
-        const auto part = with_newline(text.substr(0, text.size() / left));
+    for (; text.size() > 2 * part_bytes && workers_.size() > 1; text.remove_prefix(parts.back().size())) {
+        const auto part = with_newline(text.substr(0, part_bytes));
+        if (part.empty())
+            break;
         parts.push_back(part);
-        text.remove_prefix(part.size());
     }
     parts.push_back(text);
+    if (blocks_.size() < parts.size())
+        blocks_.resize(parts.size());
+    std::atomic<std::size_t> next = 0;
+    const auto work = [&](BlockMatcher &worker) {
+        for (std::size_t i = next++; i < parts.size(); i = next++)
+            worker.match(parts[i], blocks_[i]);
+    };
     std::vector<std::future<void>> others;
-    for (std::size_t i = 1; i < parts.size(); ++i)
-        others.push_back(std::async(std::launch::async, [&, i] { workers_[i].match(parts[i], blocks_[i]); }));
-    workers_[0].match(parts[0], blocks_[0]);
+    for (std::size_t i = 1; i < std::min(workers_.size(), parts.size()); ++i)
+        others.push_back(std::async(std::launch::async, [&, i] { work(workers_[i]); }));
+    work(workers_[0]);
     for (auto &other : others)
         other.get();
     for (std::size_t i = 0; i < parts.size(); ++i)

@@ -63,7 +63,7 @@ private:
     std::int64_t line_ = 1;                // the first one of the next block
     std::int64_t at_ = 1;                  // the one at hand
     std::vector<BlockMatcher> workers_;
-    std::vector<BlockMatches> blocks_;     // of each worker
+    std::vector<BlockMatches> blocks_;     // of each part of a block
     std::vector<RuleLinks> links_;         // of each rule
     std::vector<std::int64_t> seen_;       // of each rule: line of its last match; 0: none
     std::vector<Kept> kept_;               // of each rule

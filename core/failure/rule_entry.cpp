@@ -13,7 +13,7 @@ void RuleEntry::text(const char *key, std::string &into, const std::function<std
     if (value == nullptr)
         return;
     if (const auto words = wrong ? wrong(value->text) : ""; !words.empty())
-        return problem_at(value->at, words);
+        problem_at(value->at, words);
     into = value->text;
 }
 

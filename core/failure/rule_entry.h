@@ -21,7 +21,7 @@ public:
     RuleEntry(const YamlNode &node, const std::string &file, std::vector<std::string> &problems)
         : node_(node), file_(file), problems_(problems) {}
 
-    // `wrong` says what is wrong with the text, or "".
+    // `wrong` says what is wrong with the text, or ""; `into` gets it all the same.
     void text(const char *key, std::string &into, const std::function<std::string(const std::string &)> &wrong = {});
     void texts(const char *key, std::vector<std::string> &into);
     void number(const char *key, std::int64_t &into, std::int64_t least, std::int64_t most);

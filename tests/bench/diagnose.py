@@ -44,7 +44,7 @@ def accuracy(folder):
     if not os.path.exists(index):
         print(f"accuracy: not measured, there is no {index}")
         return
-    class_of = {cause: one["class"] for one in diagnose("--classes") for cause in one["causes"]}
+    class_of = {cause: one["class"] for one in diagnose("--classes")["classes"] for cause in one["causes"]}
     confusion, right, actions, unknown, alarms, logs = collections.Counter(), 0, 0, 0, 0, 0
     with open(index, encoding="utf-8") as file:
         for row in csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE):
