@@ -32,7 +32,7 @@ Result<FailureBook> book_of(const std::string &rules) {
 
 int print_classes(const FailureBook &book, bool json) {
     const auto classes = classes_json(book);
-    print(json ? dump_json(classes, 2) + "\n" : classes_text(classes));
+    print(json ? dump_json({{"format", 1}, {"classes", classes}}, 2) + "\n" : classes_text(classes));
     return exit_ok;
 }
 
@@ -44,7 +44,7 @@ int diagnose(const Options &options) {
         return print_classes(*book, options.json);
     if (options.files.empty())
         return report_error({ErrorKind::invalid, "no log to read", "", "trainctl diagnose FILE...; - is standard input"});
-    LogReader reader(*book);
+    FailureLogReader reader(*book);
     Evidence evidence;
     Json logs = Json::array();
     for (const auto &file : options.files) {

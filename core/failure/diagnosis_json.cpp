@@ -50,7 +50,7 @@ Json classes_json(const FailureBook &book) {
                        {"restart", to_string(one.restart)}, {"free", one.free}, {"why", one.why}, {"causes", one.causes}});
         out.back()["budget"] = one.budget ? Json(*one.budget) : Json();
     }
-    return {{"format", 1}, {"classes", std::move(out)}};
+    return out;
 }
 
 } // namespace trainctl

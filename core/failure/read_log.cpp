@@ -18,13 +18,13 @@ constexpr unsigned most_threads = 4;          // a login node is shared
 
 } // namespace
 
-RuleMatcher &LogReader::matcher(std::size_t index) {
+RuleMatcher &FailureLogReader::matcher(std::size_t index) {
     while (matchers_.size() <= index)
         matchers_.push_back(std::make_unique<RuleMatcher>(book_));
     return *matchers_[index];
 }
 
-Result<LogFindings> LogReader::read(const std::string &path, std::uint64_t from) {
+Result<LogFindings> FailureLogReader::read(const std::string &path, std::uint64_t from) {
     const bool standard = path == "-";
     const std::string name = standard ? "standard input" : path;
     Fd file(standard ? -1 : ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOCTTY));

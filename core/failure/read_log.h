@@ -9,10 +9,10 @@
 
 namespace trainctl {
 
-class LogReader {
+class FailureLogReader {
 public:
     // `book` must outlive it.
-    explicit LogReader(const FailureBook &book) : book_(book) {}
+    explicit FailureLogReader(const FailureBook &book) : book_(book) {}
 
     // `path` "-" is standard input. From byte `from` on (a generation's beginning in a log that is appended to); lines are
     // counted from the file's first one all the same. Error: not_found, denied, io, with the path.

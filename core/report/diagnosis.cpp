@@ -76,7 +76,7 @@ std::string diagnosis_text(const Json &diagnosis, const ReportStyle &style) {
 
 std::string classes_text(const Json &classes) {
     std::string out = "| class | what happened | done by default | why |\n|---|---|---|---|\n";
-    for (const auto &one : items_of(classes, "classes")) {
+    for (const auto &one : classes) {
         const auto budget = integer_of(one, "budget");
         const std::string limit = is_true(one, "free") ? "free of charge" : budget && *budget > 0 ? fmt::format("{} in a row", *budget) : "";
         const auto action = clean_text(one, "action");

@@ -153,7 +153,7 @@ TEST_CASE("read log: from the byte where a generation began, with the file's own
     const auto path = dir.path() + "/log";
     const std::string before = std::string("ValueError: old\nENOSPC\n");
     std::ofstream(path) << before << "x\nNo space left on device\n";
-    LogReader reader(builtin_failures());
+    FailureLogReader reader(builtin_failures());
     const auto all = reader.read(path);
     REQUIRE(all.ok());
     CHECK(rules_of(*all) == std::vector<std::string>{"enospc:2", "enospc:4"});
