@@ -17,6 +17,7 @@ void add_stop(CLI::App &app, Invocation &invocation);
 void add_checkpoint_now(CLI::App &app, Invocation &invocation);
 void add_cancel(CLI::App &app, Invocation &invocation);
 void add_resume(CLI::App &app, Invocation &invocation);
+void add_diagnose(CLI::App &app, Invocation &invocation);
 void add_drill(CLI::App &app, Invocation &invocation);
 void add_list(CLI::App &app, Invocation &invocation);
 void add_sandbox(CLI::App &app, Invocation &invocation);
@@ -33,6 +34,7 @@ inline constexpr std::array commands = {
     add_cancel,
     add_resume,
     add_list,
+    add_diagnose,
     add_drill,
     add_sandbox,
     add_version,

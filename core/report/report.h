@@ -22,6 +22,11 @@ std::string list_text(const Json &list, const ReportStyle &style);
 // The story of a run: each attempt with what happened in it, and totals. `status` as above.
 std::string summary_text(const Json &status, const ReportStyle &style);
 
+// Why a run failed. `diagnosis` is what to_json(Diagnosis) gives.
+std::string diagnosis_text(const Json &diagnosis, const ReportStyle &style);
+// The classes of failures as a table in Markdown. `classes` is what classes_json gives.
+std::string classes_text(const Json &classes);
+
 // What became of a drill. `story` is the answer to "drill".
 std::string drill_text(const Json &story);
 

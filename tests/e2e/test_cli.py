@@ -111,6 +111,7 @@ class OnTheCluster(RunCase):
         look("status", run.id)
         look("list", "--cluster", self.sandbox.name)
         look("logs", run.id, "--tail", "2")
+        look("diagnose", run.file)
         look("drill", run.id, "crash", "--no-wait")
         look("checkpoint-now", run.id, "--no-wait")
         look("stop", run.id)

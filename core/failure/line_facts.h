@@ -1,0 +1,21 @@
+// What a line of a log says of itself: when it was written, where, and by which rank. Pure.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+
+namespace trainctl {
+
+// "2024-05-01 10:00:03" or with a T, among the line's first 256 bytes: Unix seconds as if it were UTC.
+std::optional<std::int64_t> time_of_line(std::string_view line);
+
+// Of "[rank3]:", "[Rank 3]", "(RankN)"; and of "node-1:5276:5696 [1] NCCL".
+std::optional<int> rank_of_line(std::string_view line);
+std::string host_of_line(std::string_view line);
+
+// Removes the escape sequences of terminals (CSI, OSC and two-byte ones), in place.
+void strip_escapes(std::string &text);
+
+} // namespace trainctl
