@@ -1,4 +1,4 @@
-#include "recovery/retention.h"
+#include "checkpoint/retention.h"
 
 #include "base/files.h"
 
@@ -33,7 +33,7 @@ Result<std::vector<std::string>> remove_old_checkpoints(const std::string &dir, 
     std::vector<std::string> removed;
     if (spec.keep <= 0)
         return removed;
-    auto seen = list_checkpoints(dir, spec);
+    auto seen = list_checkpoints(dir, spec, limits);
     if (!seen)
         return seen.error();
     int sound = 0;
