@@ -103,10 +103,12 @@ std::vector<std::string> checkpoints_to_remove(const std::vector<CheckpointSeen>
     int kept = 0;
     std::int64_t oldest_kept = 0;
     for (const auto *one : order) {
+        if (!one->removable)
+            continue;
         if (one->complete && kept < keep) {
             ++kept;
             oldest_kept = one->step;
-        } else if (kept == keep && one->recognized && one->step < oldest_kept &&
+        } else if (kept == keep && one->step < oldest_kept &&
                    std::find(in_use.begin(), in_use.end(), one->path) == in_use.end()) {
             remove.push_back(one->path);
         }

@@ -22,7 +22,7 @@ struct CheckpointSeen {
     bool complete = false;    // by names and sizes; newest_complete() also by content
     std::string why_not;      // for people; empty where complete
     std::string format;       // by whose rules it was judged: "megatron"
-    bool recognized = true;   // false: its name fits, and nothing in it is of the format
+    bool removable = true;    // false: nothing in it is of the format, or each save writes it anew (last.ckpt)
 };
 
 // ---- Pure -------------------------------------------------------------------------------------------------
@@ -56,8 +56,8 @@ std::string manifest_of(const Checkpoint &spec, const std::string &name, bool fo
                         const std::map<std::string, std::uint64_t> &files);
 
 // Old ones to delete so that the `keep` newest complete ones stay (0: keeps all). Never the newest complete, nor
-// anything newer than it (it may be being saved), nor what is `in_use` or was not recognized; of the incomplete ones
-// only those older than all that stay.
+// anything newer than it (it may be being saved), nor what is `in_use` or not removable, which is not counted either; of
+// the incomplete ones only those older than all that stay.
 std::vector<std::string> checkpoints_to_remove(const std::vector<CheckpointSeen> &seen, int keep,
                                                const std::vector<std::string> &in_use);
 

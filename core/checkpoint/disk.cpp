@@ -195,6 +195,8 @@ Result<Listed> list_names(const std::string &dir, const Checkpoint &spec) {
             if (const auto content = read_at_most(join_path(dir, tracker), max_tracker); content && *content)
                 around->trackers[tracker] = **content;
     Listed listed{steps_of_names(patterns_of(spec), around->names), around};
+    if (spec.pattern.empty()) // NeMo's marks fit its names
+        std::erase_if(listed.steps, [](const NamedStep &one) { return one.name.ends_with("-unfinished"); });
     add_unnumbered(dir, spec, listed);
     return listed;
 }
@@ -231,7 +233,7 @@ Look look_at(const std::string &dir, const NamedStep &named, const Checkpoint &s
     look.seen.complete = look.verdict.complete;
     look.seen.why_not = look.verdict.why_not;
     look.seen.format = format_name(look.verdict.format);
-    look.seen.recognized = look.verdict.recognized;
+    look.seen.removable = look.verdict.recognized && !step_is_inside(spec, named.name);
     return look;
 }
 

@@ -7,7 +7,6 @@
 #include "checkpoint/format.h"
 
 #include <algorithm>
-#include <array>
 #include <fmt/format.h>
 
 namespace trainctl {
@@ -55,11 +54,23 @@ bool holds_json(const std::string &name) {
     return base == "_METADATA" || base == "_sharding" || base == about_file || name.find("array_metadatas/") != std::string::npos;
 }
 
+// "state/ocdbt.process_0/d/..." is of a database that has a manifest.
+std::string database_problem(const CheckpointFacts &facts, const std::string &name) {
+    const auto process = name.find("ocdbt.process_");
+    const auto slash = process == std::string::npos ? process : name.find('/', process);
+    if (slash == std::string::npos)
+        return "";
+    const auto needed = name.substr(0, slash + 1) + manifest;
+    return facts.has(needed) ? "" : fmt::format("{} is missing", needed);
+}
+
 std::string file_problem(const CheckpointFacts &facts, const std::string &name, std::uint64_t size) {
     if (name.find(unfinished) != std::string::npos)
         return fmt::format("{}: its save has not ended", name);
     if (size == 0)
         return fmt::format("{} is empty", name);
+    if (auto problem = database_problem(facts, name); !problem.empty())
+        return problem;
     if (holds_json(name))
         return whole_json(facts, name).problem;
     return name == manifest || name.ends_with(std::string{"/"} + manifest) ? manifest_problem(facts, name) : "";

@@ -40,7 +40,7 @@ Result<std::vector<std::string>> remove_old_checkpoints(const std::string &dir, 
     for (auto one = seen->rbegin(); one != seen->rend() && sound < spec.keep && !checkpoints_to_remove(*seen, spec.keep, in_use).empty(); ++one) {
         if (one->complete)
             check_content(dir, *one, spec, limits);
-        sound += one->complete ? 1 : 0;
+        sound += one->complete && one->removable ? 1 : 0;
     }
     PosixFiles files;
     for (const auto &path : checkpoints_to_remove(*seen, spec.keep, in_use)) {
