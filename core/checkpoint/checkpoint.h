@@ -68,6 +68,7 @@ struct HashLimits {
     std::uint64_t max_bytes = 4ull << 30;
     std::function<void()> on_piece = {}; // called after each read, of a MiB at most, so that a head can beat meanwhile
     std::shared_ptr<VerifiedFiles> verified = nullptr; // what was read before is not read again, and what is read is kept
+    std::size_t most = SIZE_MAX;         // of a list: the newest so many
 };
 
 // All of `dir`, oldest first, judged by names, sizes and what formats have to say of them. No such folder: none. One that

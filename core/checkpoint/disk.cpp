@@ -242,8 +242,9 @@ Result<std::vector<CheckpointSeen>> list_checkpoints(const std::string &dir, con
     if (!listed)
         return listed.error();
     std::vector<CheckpointSeen> seen;
-    for (const auto &named : listed->steps)
-        seen.push_back(look_at(dir, named, spec, *listed, limits, true).seen);
+    const auto &steps = listed->steps;
+    for (auto named = steps.end() - static_cast<std::ptrdiff_t>(std::min(limits.most, steps.size())); named != steps.end(); ++named)
+        seen.push_back(look_at(dir, *named, spec, *listed, limits, true).seen);
     return seen;
 }
 

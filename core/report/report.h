@@ -22,6 +22,9 @@ std::string list_text(const Json &list, const ReportStyle &style);
 // The story of a run: each attempt with what happened in it, and totals. `status` as above.
 std::string summary_text(const Json &status, const ReportStyle &style);
 
+// The checkpoints of a run, a line each, and why those are refused that are. `found` is the answer to "checkpoints".
+std::string checkpoints_text(const Json &found, const ReportStyle &style);
+
 // What became of a drill. `story` is the answer to "drill".
 std::string drill_text(const Json &story);
 
