@@ -15,6 +15,7 @@ void add_status(CLI::App &app, Invocation &invocation);
 void add_logs(CLI::App &app, Invocation &invocation);
 void add_stop(CLI::App &app, Invocation &invocation);
 void add_checkpoint_now(CLI::App &app, Invocation &invocation);
+void add_checkpoints(CLI::App &app, Invocation &invocation);
 void add_cancel(CLI::App &app, Invocation &invocation);
 void add_resume(CLI::App &app, Invocation &invocation);
 void add_diagnose(CLI::App &app, Invocation &invocation);
@@ -30,6 +31,7 @@ inline constexpr std::array commands = {
     add_status,
     add_logs,
     add_checkpoint_now,
+    add_checkpoints,
     add_stop,
     add_cancel,
     add_resume,

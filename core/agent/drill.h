@@ -5,7 +5,7 @@
 #include "agent/messages.h"
 #include "agent/processes.h"
 #include "base/clock.h"
-#include "recovery/checkpoint.h"
+#include "checkpoint/checkpoint.h"
 #include "run/drill.h"
 
 #include <functional>

@@ -7,7 +7,7 @@
 #include "base/json.h"
 #include "base/process.h"
 #include "experiment/experiment.h"
-#include "recovery/checkpoint.h"
+#include "checkpoint/checkpoint.h"
 #include "run/drill.h"
 #include "run/records.h"
 

@@ -27,7 +27,7 @@ struct Verb {
 constexpr std::array verbs{
     Verb{"submit", desk_submit}, Verb{"status", desk_status}, Verb{"list", desk_list},     Verb{"logs", desk_logs},
     Verb{"stop", desk_stop},     Verb{"cancel", desk_stop},   Verb{"resume", desk_resume},
-    Verb{"checkpoint-now", desk_checkpoint_now}, Verb{"drill", desk_drill},
+    Verb{"checkpoint-now", desk_checkpoint_now}, Verb{"checkpoints", desk_checkpoints}, Verb{"drill", desk_drill},
 };
 
 // SSH gives the whole request as one line; more than this is no request of ours.

@@ -48,6 +48,7 @@ Result<Json> desk_logs(DeskCall &call);
 Result<Json> desk_stop(DeskCall &call);   // verbs "stop" and "cancel"
 Result<Json> desk_resume(DeskCall &call);
 Result<Json> desk_checkpoint_now(DeskCall &call);
+Result<Json> desk_checkpoints(DeskCall &call);
 Result<Json> desk_drill(DeskCall &call);  // "do": plan, inject, watch
 
 // Reads a request from stdin, serves it, answers on stdout. The process's exit code: 0 where there is an answer,

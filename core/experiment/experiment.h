@@ -52,12 +52,13 @@ struct Launch {
     bool operator==(const Launch &) const = default;
 };
 
-enum class CheckpointFormat { pattern };
+// `pattern` is what `plain` was called once: runs of then are still read.
+enum class CheckpointFormat { automatic, plain, torch, dcp, safetensors, huggingface, lightning, deepspeed, megatron, nemo, orbax, pattern };
 
 struct Checkpoint {
-    CheckpointFormat format = CheckpointFormat::pattern; // how checkpoints are found in dir
+    CheckpointFormat format = CheckpointFormat::automatic; // how checkpoints are found in dir and proven complete
     std::string dir = "checkpoints";        // relative to the run's folder unless absolute; placeholders allowed
-    std::string pattern = "step-{step}";    // names of checkpoints in dir: exactly one {step}
+    std::string pattern;                    // names of checkpoints in dir: exactly one {step}; empty: the format's own
     std::string marker;                     // complete when this file exists in it (folder), or beside it + this suffix (file)
     std::string manifest;                   // complete when every "<sha256 or size> <name>" of this file holds
     std::vector<std::string> resume_args;   // appended to the command when there is a checkpoint; {checkpoint}

@@ -26,6 +26,8 @@ std::string summary_text(const Json &status, const ReportStyle &style);
 std::string diagnosis_text(const Json &diagnosis, const ReportStyle &style);
 // The classes of failures as a table in Markdown. `classes` is what classes_json gives.
 std::string classes_text(const Json &classes);
+// The checkpoints of a run, a line each, and why those are refused that are. `found` is the answer to "checkpoints".
+std::string checkpoints_text(const Json &found, const ReportStyle &style);
 
 // What became of a drill. `story` is the answer to "drill".
 std::string drill_text(const Json &story);

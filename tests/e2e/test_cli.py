@@ -114,6 +114,7 @@ class OnTheCluster(RunCase):
         look("diagnose", run.file)
         look("drill", run.id, "crash", "--no-wait")
         look("checkpoint-now", run.id, "--no-wait")
+        look("checkpoints", run.id)
         look("stop", run.id)
         for key in ("code.path=.", "template=other", "name=other", "cluster=other"):
             self.assertIn("can't be changed in a run that is there", run.command("resume", run.id, "--set", key, check=2).stderr)

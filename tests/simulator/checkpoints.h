@@ -2,7 +2,7 @@
 // markers and manifests say. The state of the model is its step and a digest of all steps before.
 #pragma once
 
-#include "recovery/checkpoint.h"
+#include "checkpoint/checkpoint.h"
 #include "simulator/disk.h"
 #include "simulator/ledger.h"
 

@@ -37,8 +37,19 @@ Json list_json() {
     return {{"format", 1}, {"now", test_now}, {"runs", runs}};
 }
 
+Json checkpoints_json() {
+    Json all = Json::array();
+    all.push_back({{"name", "iter_0000300"}, {"path", "/scratch/gpt/checkpoints/iter_0000300"}, {"step", 300}, {"age_s", 12}, {"bytes", 1'240'000'000}, {"complete", false},
+                   {"why_not", "latest_checkpointed_iteration.txt still says 200: its save has not ended"}});
+    all.push_back({{"name", "iter_0000200"}, {"path", "/scratch/gpt/checkpoints/iter_0000200"}, {"step", 200}, {"age_s", 1812}, {"bytes", 13'300'000'000}, {"complete", true}, {"why_not", nullptr}});
+    all.push_back({{"name", "iter_0000100"}, {"path", "/scratch/gpt/checkpoints/iter_0000100"}, {"step", 100}, {"age_s", 3612}, {"bytes", 13'300'000'000}, {"complete", true}, {"why_not", nullptr}});
+    all.push_back({{"name", "last.ckpt"}, {"path", "/scratch/gpt/checkpoints/last.ckpt"}, {"step", nullptr}, {"age_s", 90'000}, {"bytes", 0}, {"complete", false}, {"why_not", "last.ckpt is empty"}});
+    return {{"format", 1}, {"run", "gpt-k3f9x"}, {"dir", "/scratch/gpt/checkpoints"}, {"now", test_now}, {"newest_complete", "/scratch/gpt/checkpoints/iter_0000200"},
+            {"older_not_shown", true}, {"checkpoints", all}};
+}
+
 std::vector<std::string> all_texts(const ReportStyle &style) {
-    std::vector<std::string> texts{list_text(list_json(), style)};
+    std::vector<std::string> texts{list_text(list_json(), style), checkpoints_text(checkpoints_json(), style)};
     for (const auto &[name, status] : situations()) {
         texts.push_back(status_text(status, style));
         texts.push_back(summary_text(status, style));
@@ -69,6 +80,12 @@ TEST_CASE("summary: the story of a run reads as recorded") {
 TEST_CASE("list: runs read as recorded") {
     check_golden("list", list_text(list_json(), plain));
     CHECK(list_text({{"format", 1}, {"runs", Json::array()}}, plain).find("trainctl submit") != std::string::npos);
+}
+
+TEST_CASE("checkpoints: step, age, size and verdict read as recorded") {
+    check_golden("checkpoints", checkpoints_text(checkpoints_json(), plain));
+    const auto none = checkpoints_text({{"run", "gpt-k3f9x"}, {"dir", "/scratch/gpt"}, {"names", {"iter_{step}"}}, {"checkpoints", Json::array()}}, plain);
+    CHECK(none == "There are no checkpoints in /scratch/gpt (names looked for: iter_{step})\n");
 }
 
 TEST_CASE("report: no line is wider than the terminal, 100 columns at most") {
@@ -140,6 +157,8 @@ TEST_CASE("report: an answer with missing or odd fields is still shown") {
     for (const auto &value : odd_values) {
         CHECK_FALSE(status_text(value, plain).empty());
         CHECK_FALSE(list_text(value, plain).empty());
+        CHECK_FALSE(checkpoints_text(value, plain).empty());
+        CHECK_FALSE(checkpoints_text({{"checkpoints", {value}}}, plain).empty());
         CHECK_FALSE(list_text({{"runs", {value}}}, plain).empty());
     }
 }

@@ -1,6 +1,6 @@
 #include "base/hash.h"
-#include "recovery/checkpoint.h"
-#include "recovery/verified_files.h"
+#include "checkpoint/checkpoint.h"
+#include "checkpoint/verified_files.h"
 #include "support/temp_dir.h"
 
 #include <doctest/doctest.h>

@@ -1,4 +1,4 @@
-#include "recovery/verified_files.h"
+#include "checkpoint/verified_files.h"
 
 namespace trainctl {
 
@@ -30,6 +30,21 @@ void VerifiedFiles::keep(const std::string &path, const Stamp &stamp, const std:
     if (files_.size() >= most_files)
         files_.clear();
     files_[path] = {stamp, hash};
+}
+
+std::optional<CheckpointFormat> VerifiedFiles::format_of(const std::string &path, const std::string &stamps) const {
+    const std::lock_guard lock{mutex_};
+    const auto found = whole_.find(path);
+    return found != whole_.end() && found->second.stamps == stamps ? std::optional{found->second.format} : std::nullopt;
+}
+
+void VerifiedFiles::keep_whole(const std::string &path, const Whole &whole, WallTime changed, WallTime began) {
+    if (began - changed < finest_time)
+        return;
+    const std::lock_guard lock{mutex_};
+    if (whole_.size() >= most_files)
+        whole_.clear();
+    whole_[path] = whole;
 }
 
 } // namespace trainctl

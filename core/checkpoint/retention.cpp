@@ -1,4 +1,4 @@
-#include "recovery/retention.h"
+#include "checkpoint/retention.h"
 
 #include "base/files.h"
 
@@ -33,14 +33,14 @@ Result<std::vector<std::string>> remove_old_checkpoints(const std::string &dir, 
     std::vector<std::string> removed;
     if (spec.keep <= 0)
         return removed;
-    auto seen = list_checkpoints(dir, spec);
+    auto seen = list_checkpoints(dir, spec, limits);
     if (!seen)
         return seen.error();
     int sound = 0;
     for (auto one = seen->rbegin(); one != seen->rend() && sound < spec.keep && !checkpoints_to_remove(*seen, spec.keep, in_use).empty(); ++one) {
         if (one->complete)
             check_content(dir, *one, spec, limits);
-        sound += one->complete ? 1 : 0;
+        sound += one->complete && one->removable ? 1 : 0;
     }
     PosixFiles files;
     for (const auto &path : checkpoints_to_remove(*seen, spec.keep, in_use)) {

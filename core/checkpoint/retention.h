@@ -1,7 +1,7 @@
 // checkpoint.keep carried out: old complete checkpoints are removed, never one that could still be needed.
 #pragma once
 
-#include "recovery/checkpoint.h"
+#include "checkpoint/checkpoint.h"
 
 namespace trainctl {
 

@@ -1,4 +1,4 @@
-#include "recovery/checkpoint.h"
+#include "checkpoint/checkpoint.h"
 
 #include "base/hash.h"
 

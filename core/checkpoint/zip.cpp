@@ -1,9 +1,10 @@
-#include "recovery/checkpoint_zip.h"
+#include "checkpoint/zip.h"
 
 #include <algorithm>
 #include <fmt/format.h>
 #include <optional>
 #include <string_view>
+#include <vector>
 
 namespace trainctl {
 
@@ -77,22 +78,30 @@ bool widen_member(std::string_view extra, bool wide_plain, std::uint64_t &packed
     return packed != 0xffffffff && offset != 0xffffffff;
 }
 
-std::string check_members(std::string_view entries, const Directory &directory) {
+struct Member {
+    std::string_view name;
+    std::uint64_t packed = 0, offset = 0;
+    bool stored = false; // as it is, without compression
+};
+
+std::string check_members(std::string_view entries, const Directory &directory, std::vector<Member> *members) {
     std::uint64_t count = 0;
     bool from_start = false;
     while (!entries.empty()) {
         if (entries.size() < member_size || number(entries, 0, 4) != 0x02014b50)
             return "its zip directory is damaged";
         const std::size_t name = number(entries, 28, 2), extra = number(entries, 30, 2), comment = number(entries, 32, 2);
-        std::uint64_t packed = number(entries, 20, 4), offset = number(entries, 42, 4);
+        Member member{entries.substr(member_size, name), number(entries, 20, 4), number(entries, 42, 4), number(entries, 10, 2) == 0};
         if (entries.size() < member_size + name + extra + comment ||
-            !widen_member(entries.substr(member_size + name, extra), number(entries, 24, 4) == 0xffffffff, packed, offset))
+            !widen_member(entries.substr(member_size + name, extra), number(entries, 24, 4) == 0xffffffff, member.packed, member.offset))
             return "its zip directory is damaged";
-        if (offset > directory.offset || packed > directory.offset - offset ||
-            local_size + name > directory.offset - offset - packed)
-            return fmt::format("its member {} lies outside the file", entries.substr(member_size, name));
-        from_start = from_start || offset == 0;
+        if (member.offset > directory.offset || member.packed > directory.offset - member.offset ||
+            local_size + name > directory.offset - member.offset - member.packed)
+            return fmt::format("its member {} lies outside the file", member.name);
+        from_start = from_start || member.offset == 0;
         ++count;
+        if (members)
+            members->push_back(member);
         entries.remove_prefix(member_size + name + extra + comment);
     }
     if (count != directory.entries || !from_start)
@@ -100,9 +109,8 @@ std::string check_members(std::string_view entries, const Directory &directory) 
     return "";
 }
 
-} // namespace
-
-std::string zip_problem(const ReadAt &read, std::uint64_t size) {
+// What is wrong, or "". `members` point into `entries`.
+std::string read_directory(const ReadAt &read, std::uint64_t size, std::string &entries, std::vector<Member> *members) {
     const std::string head = read(0, 4);
     if (head.size() < 4 || number(head, 0, 4) != 0x04034b50)
         return "it is not a zip file as torch.save writes it";
@@ -118,10 +126,34 @@ std::string zip_problem(const ReadAt &read, std::uint64_t size) {
     if (directory->entries == 0 || directory->size > max_directory || directory->offset > directory->end ||
         directory->size != directory->end - directory->offset)
         return "its zip directory does not fit the file";
-    const std::string entries = read(directory->offset, static_cast<std::size_t>(directory->size));
+    entries = read(directory->offset, static_cast<std::size_t>(directory->size));
     if (entries.size() != directory->size)
         return "its zip directory can't be read";
-    return check_members(entries, *directory);
+    return check_members(entries, *directory, members);
+}
+
+} // namespace
+
+std::string zip_problem(const ReadAt &read, std::uint64_t size) {
+    std::string entries;
+    return read_directory(read, size, entries, nullptr);
+}
+
+std::optional<ZipMember> zip_member(const ReadAt &read, std::uint64_t size, std::string_view name_end) {
+    std::string entries;
+    std::vector<Member> members;
+    if (!read_directory(read, size, entries, &members).empty())
+        return std::nullopt;
+    std::optional<ZipMember> found;
+    for (const auto &member : members) {
+        if (!member.name.ends_with(name_end))
+            continue;
+        const std::string local = read(member.offset, local_size);
+        if (found || !member.stored || local.size() < local_size)
+            return std::nullopt;
+        found = ZipMember{member.offset + local_size + number(local, 26, 2) + number(local, 28, 2), member.packed};
+    }
+    return found;
 }
 
 } // namespace trainctl

@@ -1,8 +1,8 @@
-#include "recovery/retention.h"
+#include "checkpoint/retention.h"
 
 #include "base/files.h"
 #include "base/hash.h"
-#include "recovery/verified_files.h"
+#include "checkpoint/verified_files.h"
 #include "support/temp_dir.h"
 
 #include <algorithm>

@@ -1,6 +1,5 @@
-#include "recovery/checkpoint.h"
+#include "checkpoint/checkpoint.h"
 
-#include "base/files.h"
 #include "base/text.h"
 
 #include <algorithm>
@@ -12,7 +11,6 @@ namespace trainctl {
 
 namespace {
 
-constexpr std::string_view placeholder = "{step}";
 constexpr std::size_t max_digits = 18; // fits 64 bits with a sign
 constexpr std::size_t sha256_digits = 64;
 
@@ -26,8 +24,8 @@ bool is_sha256(std::string_view text) {
     });
 }
 
-template <class T> std::optional<T> number(std::string_view text) {
-    T value = 0;
+std::optional<std::uint64_t> number(std::string_view text) {
+    std::uint64_t value = 0;
     if (!digits_only(text) || text.size() > max_digits)
         return std::nullopt;
     std::from_chars(text.data(), text.data() + text.size(), value);
@@ -61,12 +59,12 @@ std::optional<ManifestEntry> parse_line(std::string_view line) {
         if (!rest.empty() && (rest.front() == ' ' || rest.front() == '*')) {
             rest.remove_prefix(1);
         } else if (auto after = rest; digits_only(take_word(after)) && !after.empty()) {
-            entry.size = number<std::uint64_t>(take_word(rest));
+            entry.size = number(take_word(rest));
             if (!entry.size)
                 return std::nullopt;
         }
     } else {
-        entry.size = number<std::uint64_t>(first);
+        entry.size = number(first);
         if (!entry.size)
             return std::nullopt;
     }
@@ -90,14 +88,14 @@ std::string marker_of(const Checkpoint &spec, const CheckpointFacts &facts) {
     return facts.files.contains(usual) ? usual : "";
 }
 
-CheckpointVerdict refuse(std::string why) { return {false, std::move(why), {}}; }
+CheckpointVerdict refuse(std::string why) { return {.complete = false, .why_not = std::move(why)}; }
 
 // Every promise of the manifest against the files, and every file against the manifest.
 CheckpointVerdict judge_manifest(const CheckpointFacts &facts, const std::string &marker) {
     const auto entries = parse_manifest(facts.manifest);
     if (!entries)
         return refuse(fmt::format("{}: {}", facts.manifest_name, entries.error().message));
-    CheckpointVerdict verdict{true, "", {}};
+    CheckpointVerdict verdict{.complete = true, .why_not = ""};
     std::set<std::string> named;
     for (const auto &entry : *entries) {
         const auto file = facts.files.find(entry.name);
@@ -119,25 +117,6 @@ CheckpointVerdict judge_manifest(const CheckpointFacts &facts, const std::string
 }
 
 } // namespace
-
-std::optional<std::int64_t> step_of_name(std::string_view pattern, std::string_view name) {
-    const auto at = pattern.find(placeholder);
-    if (at == std::string_view::npos)
-        return std::nullopt;
-    const auto before = pattern.substr(0, at), after = pattern.substr(at + placeholder.size());
-    if (name.size() <= before.size() + after.size() || !starts_with(name, before) || !ends_with(name, after))
-        return std::nullopt;
-    return number<std::int64_t>(name.substr(before.size(), name.size() - before.size() - after.size()));
-}
-
-std::vector<NamedStep> steps_of_names(const std::string &pattern, const std::vector<std::string> &names) {
-    std::vector<NamedStep> steps;
-    for (const auto &name : names)
-        if (const auto step = step_of_name(pattern, name))
-            steps.push_back({*step, name});
-    std::sort(steps.begin(), steps.end());
-    return steps;
-}
 
 Result<std::vector<ManifestEntry>> parse_manifest(std::string_view text) {
     const auto invalid = [](std::string message) { return Error{ErrorKind::invalid, std::move(message), "", ""}; };
@@ -182,30 +161,7 @@ CheckpointVerdict judge_checkpoint(const Checkpoint &spec, const CheckpointFacts
         return refuse(facts.structure_problem);
     if (marker.empty() && !facts.zip)
         return refuse("nothing tells whether it is complete: set checkpoint.marker or checkpoint.manifest");
-    return {true, "", {}};
-}
-
-std::vector<std::string> checkpoints_to_remove(const std::vector<CheckpointSeen> &seen, int keep,
-                                               const std::vector<std::string> &in_use) {
-    if (keep <= 0)
-        return {};
-    std::vector<const CheckpointSeen *> order;
-    for (const auto &one : seen)
-        order.push_back(&one);
-    std::stable_sort(order.begin(), order.end(), [](const auto *a, const auto *b) { return a->step > b->step; });
-    std::vector<std::string> remove;
-    int kept = 0;
-    std::int64_t oldest_kept = 0;
-    for (const auto *one : order) {
-        if (one->complete && kept < keep) {
-            ++kept;
-            oldest_kept = one->step;
-        } else if (kept == keep && one->step < oldest_kept &&
-                   std::find(in_use.begin(), in_use.end(), one->path) == in_use.end()) {
-            remove.push_back(one->path);
-        }
-    }
-    return remove;
+    return {.complete = true, .why_not = ""};
 }
 
 } // namespace trainctl
