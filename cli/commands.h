@@ -18,6 +18,8 @@ void add_checkpoint_now(CLI::App &app, Invocation &invocation);
 void add_checkpoints(CLI::App &app, Invocation &invocation);
 void add_cancel(CLI::App &app, Invocation &invocation);
 void add_resume(CLI::App &app, Invocation &invocation);
+void add_explain(CLI::App &app, Invocation &invocation);
+void add_nodes(CLI::App &app, Invocation &invocation);
 void add_diagnose(CLI::App &app, Invocation &invocation);
 void add_drill(CLI::App &app, Invocation &invocation);
 void add_list(CLI::App &app, Invocation &invocation);
@@ -36,7 +38,9 @@ inline constexpr std::array commands = {
     add_cancel,
     add_resume,
     add_list,
+    add_explain,
     add_diagnose,
+    add_nodes,
     add_drill,
     add_sandbox,
     add_version,

@@ -1,13 +1,16 @@
 #include "agent/attempt_process.h"
 
+#include "agent/failure_judge.h"
 #include "agent/head.h"
 #include "agent/node_checks.h"
 #include "agent/worker.h"
 #include "base/text.h"
+#include "checkpoint/retention.h"
+#include "checkpoint/roll_back.h"
+#include "checkpoint/verified_files.h"
 #include "recovery/attempt.h"
 #include "recovery/policy.h"
-#include "checkpoint/retention.h"
-#include "checkpoint/verified_files.h"
+#include "recovery/ruling.h"
 #include "run/journal.h"
 #include "run/run_files.h"
 #include "slurm/hostlist.h"
@@ -67,6 +70,8 @@ public:
         if (!loaded)
             leave(exit_go_on, loaded.error().text());
         run_ = std::move(*loaded);
+        // A prolog that fails and a scancel look the same, but only what is cancelled got this far. On a full disk they do look the same.
+        (void)files_.write(paths_.attempt_file(no_, began_file(job_, restarts_)), "").ok();
         scheduler_ = std::make_unique<SlurmScheduler>(*tools);
         const auto writer = fmt::format("job{}.{}", to_string(job_), restarts_);
         journal_ = std::make_unique<JournalWriter>(files_, clock_, paths_, writer, no_);
@@ -200,7 +205,7 @@ private:
             return cannot_train("the checkpoints can't be listed: " + choice.error().text());
         note_refused(*choice);
         HeadPlan plan{paths_, no_, job_, run_.experiment, run_.info, run_.secrets, *nodes, tools_, choice->newest, time_left(), "",
-                      showed_steps(), beating.checked, job_memory_mib(own_environment())};
+                      showed_steps(), beating.checked, job_memory_mib(own_environment()), earlier_failures(), true};
         Outcome outcome = run_head(plan, head_hooks(hooks, *dir, choice->newest));
         // What was saved since the head's last look counts as progress.
         if (const auto newest = newest_by_sizes(*dir)) {
@@ -224,6 +229,15 @@ private:
         const bool enough = static_cast<int>(rest.size()) >= run_.experiment.resources.fewest_nodes();
         say(no_, "nodes_avoided", fmt::format("{} of {} {}", gone, attempt_.nodes, enough ? "count as lost" : "are used all the same: the others are too few"));
         return enough ? Result<std::vector<std::string>>{std::move(rest)} : nodes;
+    }
+
+    // What is not known counts as if it had not been.
+    std::vector<Failure> earlier_failures() {
+        auto run = look_at_run(files_, paths_);
+        if (!run)
+            return {};
+        std::erase_if(run->attempts, [this](const auto &attempt) { return attempt.no >= no_; });
+        return failures_without_progress(*run);
     }
 
     bool showed_steps() {
@@ -295,17 +309,27 @@ private:
         const auto in_use = std::make_shared<std::vector<std::string>>();
         if (resumed)
             in_use->push_back(resumed->path);
-        out.choose_checkpoint = [this, dir, in_use]() -> Result<std::optional<CheckpointSeen>> {
-            auto choice = newest_complete(dir, run_.experiment.checkpoint, HashLimits{.verified = verified_});
+        const auto judge = std::make_shared<FailureJudge>(files_, FailureJudge::Setting{paths_, no_, run_.experiment.recovery, dir, static_cast<std::int64_t>(run_.experiment.health.min_free_mib.value_or(0)), builtin_failures()});
+        out.choose_checkpoint = [this, dir, in_use, judge](const FailureFacts &facts) -> Result<NextStart> {
+            const auto &spec = run_.experiment.checkpoint;
+            auto choice = newest_complete(dir, spec, HashLimits{.verified = verified_});
             if (!choice)
                 return choice.error();
             note_refused(*choice);
+            NextStart next{choice->newest, judge->judge(facts, choice->newest)};
+            if (next.failure->roll_back > 0) {
+                auto older = roll_back(files_, dir, spec, next.failure->roll_back, HashLimits{.verified = verified_});
+                if (!older)
+                    return older.error();
+                next.checkpoint = std::move(*older);
+            }
             in_use->clear();
-            if (choice->newest)
-                in_use->push_back(choice->newest->path);
-            return choice->newest;
+            if (next.checkpoint)
+                in_use->push_back(next.checkpoint->path);
+            return next;
         };
-        out.newest_checkpoint = [this, dir, in_use] {
+        out.newest_checkpoint = [this, dir, in_use, judge] {
+            judge->prepare();
             auto removed = remove_old_checkpoints(dir, run_.experiment.checkpoint, *in_use, HashLimits{.verified = verified_});
             for (const auto &path : removed ? *removed : std::vector<std::string>{})
                 add(no_, "checkpoint_removed", Json{{"path", path}});

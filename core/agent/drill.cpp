@@ -87,6 +87,7 @@ Result<std::string> cut_checkpoint(const std::optional<CheckpointSeen> &newest) 
 void HeadDrills::take(const DrillWish &wish, int attempt, int generation) {
     if (wish.attempt != attempt || wish.generation != generation)
         return refuse(wish, "what was to be hurt does not train any more");
+    hurt_ = generation;
     const bool cuts = std::any_of(wish.faults.begin(), wish.faults.end(), [](const auto &fault) { return fault.kind == DrillKind::corrupt_checkpoint; });
     if (!cuts)
         return begin(wish);

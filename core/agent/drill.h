@@ -28,6 +28,7 @@ public:
     // `generation`: that which trains in this attempt; 0: none.
     void take(const DrillWish &wish, int attempt, int generation);
     void done(const std::vector<std::string> &texts);
+    bool hurt(int generation) const { return generation > 0 && hurt_ == generation; } // what befell it is no node's fault
 
 private:
     void begin(const DrillWish &wish);
@@ -36,6 +37,7 @@ private:
     Calls calls_;
     std::string id_;  // of the newest one
     int orders_ = 0;  // so far
+    int hurt_ = 0;    // the newest generation that a drill was for
 };
 
 // What each node is told of a wish; `first_number` is that of its first order. A checkpoint has been cut by then: what is

@@ -188,12 +188,14 @@ private:
     void act(const PollCheckpoint &) { poll_checkpoint(); }
     void act(const LookAtWishes &) { look_at_wishes(); }
 
-    void act(const ChooseCheckpoint &) {
-        checkpoints_.add([this, hooks = hooks_, weak = std::weak_ptr{loop_}] {
-            auto choice = hooks->choose_checkpoint();
+    void act(const ChooseCheckpoint &action) {
+        auto facts = action.facts;
+        facts.drilled = drills_.hurt(facts.generation);
+        checkpoints_.add([this, facts, hooks = hooks_, weak = std::weak_ptr{loop_}] {
+            auto next = hooks->choose_checkpoint(facts);
             if (const auto loop = weak.lock())
-                loop->post([this, choice = std::move(choice)] {
-                    give(choice ? CheckpointChosen{*choice, ""} : CheckpointChosen{std::nullopt, choice.error().text()});
+                loop->post([this, next = std::move(next)] {
+                    give(next ? CheckpointChosen{next->checkpoint, "", next->failure} : CheckpointChosen{std::nullopt, next.error().text()});
                 });
         });
     }

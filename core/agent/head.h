@@ -39,6 +39,8 @@ struct HeadPlan {
     bool expects_steps = false;       // an earlier attempt of the run showed some
     std::optional<Instant> lease_from; // the START of the last check that the attempt is ours; nothing: now
     std::uint64_t given_mib = 0;      // the job's memory on each node, as Slurm says; 0: it does not
+    std::vector<Failure> earlier = {}; // of the run, since its newest complete checkpoint
+    bool judged = false;              // hooks.choose_checkpoint says why it failed
 };
 
 // What the user asks of a run that trains: files under control/. A save is asked for once.
@@ -46,6 +48,24 @@ struct Wishes {
     EndWish end = EndWish::none;
     bool checkpoint_now = false;
     std::optional<DrillWish> drill; // taken once
+};
+
+// Why a generation (or the setup) ended, as its head saw it.
+struct FailureFacts {
+    int generation = 0;
+    OutcomeKind kind = OutcomeKind::rank_failed;
+    std::string text;
+    std::optional<RankExit> first;    // to fail
+    std::vector<RankExit> exits;      // of all ranks that ended by themselves
+    std::vector<std::string> nodes, lost_nodes; // with ranks, in their order; of those
+    std::optional<std::int64_t> step; // the last one heard of
+    std::optional<std::int64_t> newest_before; // checkpoint: its step, when the last failure was judged
+    std::vector<Failure> earlier;     // since that one
+    bool drilled = false;             // somebody tried a fault on it: no node is to blame
+};
+struct NextStart {
+    std::optional<CheckpointSeen> checkpoint; // nothing: from the beginning
+    std::optional<Failure> failure;           // nothing: nobody judges
 };
 
 // What the head needs of the run's protocol. All but `superseded` may block on a hanging file system: they are
@@ -56,8 +76,8 @@ struct HeadHooks {
     std::function<bool()> superseded;   // a later attempt was claimed, or this one was sealed
     std::function<Wishes()> wishes;
     std::function<std::optional<CheckpointSeen>()> newest_checkpoint; // by names and sizes
-    // Which one the next generation goes on from, by content too; nothing: from the beginning. All ranks are dead.
-    std::function<Result<std::optional<CheckpointSeen>>()> choose_checkpoint;
+    // Why it failed and what follows, and which checkpoint the next generation goes on from, by content too. All ranks are dead.
+    std::function<Result<NextStart>(const FailureFacts &)> choose_checkpoint;
     std::function<void(std::string name, Json data)> journal;
 };
 

@@ -23,7 +23,11 @@ struct NodeTerm { std::string node; };               // the agent there got SIGT
 struct ProgressSeen { std::optional<std::int64_t> step; std::optional<double> loss, rate; std::string activity = {}; };
 struct EvidenceDone { std::string node; int generation = 0; std::string text; };
 struct CheckpointPolled { std::optional<CheckpointSeen> newest; };
-struct CheckpointChosen { std::optional<CheckpointSeen> newest; std::string error; }; // the answer to ChooseCheckpoint
+struct CheckpointChosen { // the answer to ChooseCheckpoint
+    std::optional<CheckpointSeen> newest;
+    std::string error;
+    std::optional<Failure> failure = {}; // judged and ruled on; nothing: nobody does
+};
 struct StepEnded { std::string text; };              // an srun of agents ended, and what it said
 struct EarlySignal {};
 struct TermSignal {};
@@ -51,7 +55,7 @@ struct SendSave { int generation = 0; std::string signal; };
 struct CollectEvidence { int generation = 0; };
 struct PollCheckpoint {};
 struct LookAtWishes {};
-struct ChooseCheckpoint {};  // all ranks are dead: which one the next generation goes on from
+struct ChooseCheckpoint { FailureFacts facts; }; // all ranks are dead: why, and which one the next generation goes on from
 struct WriteBeat {};
 struct ReportNode { std::string node, evidence; }; // a bad one, for health.report_node
 struct Note { std::string event, text; Json data = Json::object(); }; // for the journal
@@ -72,6 +76,8 @@ struct HeadConfig {
     int min_nodes = 0;      // with fewer it goes on, down to these; 0: never
     int ranks_per_node = 1;
     bool in_place = true;
+    bool judged = false;    // ChooseCheckpoint is answered with a failure: one that ends the attempt asks for it, too
+    std::vector<Failure> earlier; // of the run, since its newest complete checkpoint
     int no_progress_max = 3;
     Duration lease = std::chrono::seconds{30}, heartbeat = std::chrono::seconds{5}, node_timeout = std::chrono::seconds{10};
     Duration save_time = std::chrono::seconds{60};

@@ -51,7 +51,7 @@ const char *to_string(HeadPhase phase) {
 
 HeadMachine::HeadMachine(HeadConfig config, Instant now)
     : config_(std::move(config)), fleet_(config_.nodes, {config_.node_timeout, std::max<Duration>(config_.heartbeat, 1s)}, now), stall_(config_.stall),
-      failed_at_step_(config_.resumed_step), jumps_(now), started_(now), phase_since_(now), deadline_(now + start_limit),
+      failed_at_step_(config_.resumed_step), history_(config_.earlier), jumps_(now), started_(now), phase_since_(now), deadline_(now + start_limit),
       beat_due_(now), setup_since_(now), training_since_(now) {
     INVARIANT(config_.needed > 0 && config_.ranks_per_node > 0);
     if (config_.nodes.size() > small_fleet)
@@ -89,7 +89,7 @@ std::optional<Instant> HeadMachine::wake_at() const {
     if (unlooked_)
         next = std::min(next, *looked_ + look_pause_);
     const auto lease_end = phase_ == HeadPhase::killing ? std::nullopt : lease_.end(); // over or not: they are being killed
-    for (const auto &at : {now_.term_verdict_at, now_.baseline_by, now_.evidence_by, lease_end, stall_at(), agents_again_at_})
+    for (const auto &at : {now_.term_verdict_at, now_.baseline_by, now_.evidence_by, lease_end, stall_at(), not_before_, agents_again_at_})
         if (at)
             next = std::min(next, *at);
     return next;
@@ -102,7 +102,7 @@ void HeadMachine::shift(Duration by) {
     stall_.shift(by);
     if (config_.limit)
         *config_.limit += by; // Slurm does not count it either
-    for (auto *at : {&now_.term_verdict_at, &now_.baseline_by, &now_.evidence_by, &now_.saved_since, &now_.save_over, &enough_since_, &agents_again_at_})
+    for (auto *at : {&now_.term_verdict_at, &now_.baseline_by, &now_.evidence_by, &now_.saved_since, &now_.save_over, &enough_since_, &not_before_, &agents_again_at_})
         if (*at)
             **at += by;
     beat_due_ = jumps_.last(); // the outside must hear at once, and we whether somebody took over

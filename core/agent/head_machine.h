@@ -34,6 +34,8 @@ private:
     // Of one generation; a new one begins with a fresh one.
     struct Current {
         std::map<int, RankExit> exits;  // by rank
+        std::set<std::string> lost;     // nodes
+        bool all_dead = true;           // its ranks, once it was concluded
         std::optional<RankExit> first;  // the failure that came first by its own time
         bool exit_93 = false;
         std::optional<Instant> stepped; // when its newest step was heard of
@@ -90,7 +92,10 @@ private:
     void start_generation(std::vector<std::string> members, Instant now, Actions &out);
     bool may_restart(Instant now) const;
     void conclude(bool dead, bool harmless, Instant now, Actions &out);
+    bool worth_judging() const;
+    FailureFacts failure_facts() const;
     void take_choice(const CheckpointChosen &input, Instant now, Actions &out);
+    bool take_ruling(const Failure &failure, Instant now, Actions &out);
     void advance_recruiting(Instant now, Actions &out);
     void finish(bool dead, Instant now, Actions &out);
     std::set<std::string> suspect_nodes() const;
@@ -114,6 +119,8 @@ private:
     bool node_term_ = false, beat_pending_ = false, agents_asked_ = false;
     int failures_ = 0;       // in a row, without a newer checkpoint
     std::optional<std::int64_t> failed_at_step_; // the newest checkpoint's, when the last failure was counted
+    std::vector<Failure> history_; // judged, since the newest complete checkpoint
+    std::optional<Instant> not_before_; // the next generation: after failures in a row
     std::optional<CheckpointSeen> chosen_, checkpoint_;
     std::string beat_error_, last_failure_, step_text_;
     std::vector<std::string> signals_;

@@ -18,6 +18,7 @@ constexpr Duration choose_limit = 5min;   // checkpoints are hashed; a file syst
 constexpr Duration recruit_limit = 20s;   // for lost nodes to come back, where no spare is there
 constexpr Duration shrink_wait = 3s;      // for an agent that is just starting again
 constexpr Duration surely_over = 5min;    // behind a limit: Slurm ends jobs within a minute
+constexpr std::size_t most_failures_kept = 20; // the last ones decide
 constexpr std::size_t most_signals = 20; // somebody rings all the time; the first ones tell
 constexpr Duration worth_restarting = 30s;// of the time that is left to the limit
 constexpr int do_not_restart_code = 93;
@@ -89,10 +90,28 @@ void HeadMachine::conclude(bool dead, bool harmless, Instant now, Actions &out) 
     if (generation_ > 0)
         out.emplace_back(GenerationEnded{generation_, now_.kind, sentence(now_.kind, now_.first, now_.text), now_.first,
                                          std::chrono::duration<double>(phase_since_ - training_since_).count()});
-    if (!harmless || !may_restart(now))
+    now_.all_dead = dead;
+    if (!harmless || (!may_restart(now) && !worth_judging()))
         return finish(dead, now, out);
     enter(HeadPhase::choosing, now, now + choose_limit);
-    out.emplace_back(ChooseCheckpoint{});
+    out.emplace_back(ChooseCheckpoint{failure_facts()});
+}
+
+// While nobody ends the job there is time to see why, for whoever goes on from here.
+bool HeadMachine::worth_judging() const {
+    const bool failed = now_.kind == OutcomeKind::rank_failed || now_.kind == OutcomeKind::node_lost || now_.kind == OutcomeKind::hang ||
+                        now_.kind == OutcomeKind::setup_failed;
+    const bool asked_for = now_.save_was_asked && now_.save_sent;
+    return config_.judged && failed && !ending_ && !node_term_ && !now_.exit_93 && !asked_for;
+}
+
+FailureFacts HeadMachine::failure_facts() const {
+    FailureFacts facts{generation_, now_.kind, sentence(now_.kind, now_.first, now_.text), now_.first, {}, generation_ > 0 ? members_ : std::vector<std::string>{}, {now_.lost.begin(), now_.lost.end()},
+                       now_.stepped ? progress_.step : std::nullopt, failed_at_step_, history_, false};
+    for (const auto &[rank, exit] : now_.exits)
+        if (!exit.killed)
+            facts.exits.push_back(exit);
+    return facts;
 }
 
 void HeadMachine::take_choice(const CheckpointChosen &in, Instant now, Actions &out) {
@@ -100,7 +119,7 @@ void HeadMachine::take_choice(const CheckpointChosen &in, Instant now, Actions &
         return;
     if (!in.error.empty()) {
         now_.text = "the checkpoints can't be read: " + in.error;
-        return finish(true, now, out);
+        return finish(now_.all_dead, now, out);
     }
     chosen_ = in.newest;
     if (in.newest)
@@ -114,13 +133,38 @@ void HeadMachine::take_choice(const CheckpointChosen &in, Instant now, Actions &
     const bool asked_for = now_.save_only && now_.save_sent && now_.kind == OutcomeKind::rank_failed;
     if (!asked_for)
         failures_ = newer ? 0 : failures_ + 1;
-    if (failures_ >= config_.no_progress_max)
-        return finish(true, now, out);
+    if (newer)
+        history_.clear();
+    if (in.failure && !asked_for && !take_ruling(*in.failure, now, out))
+        return finish(now_.all_dead, now, out);
+    if (!may_restart(now) || failures_ >= config_.no_progress_max)
+        return finish(now_.all_dead, now, out);
     agents_asked_ = false;
-    enter(HeadPhase::recruiting, now, now + recruit_limit + setup_time_);
+    enter(HeadPhase::recruiting, now, not_before_.value_or(now) + recruit_limit + setup_time_);
+}
+
+// False: not in this allocation.
+bool HeadMachine::take_ruling(const Failure &failure, Instant now, Actions &out) {
+    history_.push_back(failure);
+    if (history_.size() > most_failures_kept)
+        history_.erase(history_.begin());
+    out.emplace_back(Note{"failure", failure.failure_class + ": " + to_string(failure.ruling) + ": " + failure.reason, to_json(failure)});
+    for (const auto &name : failure.avoid) {
+        if (auto *node = fleet_.find(name); node != nullptr && !std::exchange(node->bad, true))
+            out.emplace_back(ReportNode{name, failure.what});
+        suspects_.insert(name);
+    }
+    if (failure.ruling == RulingKind::restart_in_place)
+        not_before_ = now + std::chrono::duration_cast<Duration>(std::chrono::duration<double>(failure.wait_s));
+    else
+        now_.text += (now_.text.empty() ? "" : "; ") + failure.reason;
+    return failure.ruling == RulingKind::restart_in_place;
 }
 
 void HeadMachine::advance_recruiting(Instant now, Actions &out) {
+    if (not_before_ && now < *not_before_)
+        return;
+    not_before_.reset();
     const auto ready = fleet_.ready(now);
     const auto needed = static_cast<std::size_t>(config_.needed);
     if (ready.size() >= needed)
@@ -198,6 +242,7 @@ Outcome HeadMachine::outcome(bool dead, Instant now) const {
     out.last_step = progress_.step;
     out.generations = generation_;
     out.failures = failures_;
+    out.history = history_;
     const Duration setup = generation_ > 0 ? setup_time_ : now - setup_since_;
     if (!members_.empty())
         out.setup_s = std::chrono::duration_cast<std::chrono::seconds>(setup).count();

@@ -69,6 +69,7 @@ void HeadMachine::find_lost(Instant now, Actions &out) {
         if (!fleet_.lost(name, now) || suspects_.count(name) != 0)
             continue;
         suspects_.insert(name);
+        now_.lost.insert(name);
         const auto text = fleet_.silent(name, now)
                               ? fmt::format("nothing heard of node {} for {:.0f} s", name, seconds(now - fleet_.at(name).heard))
                               : fmt::format("the agent on node {} is gone", name);

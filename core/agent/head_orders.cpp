@@ -86,6 +86,8 @@ HeadConfig head_config(const HeadPlan &plan, Instant now) {
     config.min_nodes = experiment.resources.min_nodes;
     config.ranks_per_node = processes_per_node(experiment);
     config.in_place = experiment.recovery.in_place == InPlace::on;
+    config.judged = plan.judged;
+    config.earlier = plan.earlier;
     config.no_progress_max = experiment.recovery.no_progress_max;
     config.lease = experiment.recovery.lease;
     config.lease_from = plan.lease_from;

@@ -28,6 +28,7 @@ constexpr std::array verbs{
     Verb{"submit", desk_submit}, Verb{"status", desk_status}, Verb{"list", desk_list},     Verb{"logs", desk_logs},
     Verb{"stop", desk_stop},     Verb{"cancel", desk_stop},   Verb{"resume", desk_resume},
     Verb{"checkpoint-now", desk_checkpoint_now}, Verb{"checkpoints", desk_checkpoints}, Verb{"drill", desk_drill},
+    Verb{"explain", desk_explain}, Verb{"nodes", desk_nodes},
 };
 
 // SSH gives the whole request as one line; more than this is no request of ours.

@@ -48,6 +48,8 @@ Result<Json> desk_logs(DeskCall &call);
 Result<Json> desk_stop(DeskCall &call);   // verbs "stop" and "cancel"
 Result<Json> desk_resume(DeskCall &call);
 Result<Json> desk_checkpoint_now(DeskCall &call);
+Result<Json> desk_explain(DeskCall &call);
+Result<Json> desk_nodes(DeskCall &call);
 Result<Json> desk_checkpoints(DeskCall &call);
 Result<Json> desk_drill(DeskCall &call);  // "do": plan, inject, watch
 

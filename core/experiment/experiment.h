@@ -97,6 +97,11 @@ struct Recovery {
     std::chrono::seconds lease{30};      // design: how long silent ranks may live
     std::chrono::seconds heartbeat{5};   // how often agents and the head beat
     std::chrono::seconds node_timeout{10}; // a silent node is lost then, and its ranks are dead
+    std::chrono::seconds backoff{5};     // before the next try after two failures in a row; doubles
+    std::chrono::seconds backoff_max{300};
+    int rollback_on_nan = 0;             // so many checkpoints before the newest one; 0: that ends the run
+    std::chrono::seconds avoid_for{7 * 24 * 3600}; // how long nodes are remembered as bad
+    int avoid_max = 16;                  // so many on suspicion at most
     InPlace in_place = InPlace::on;      // restart inside the allocation where that is possible
     bool operator==(const Recovery &) const = default;
 };

@@ -33,7 +33,7 @@ bool is_standby(const AttemptView &attempt) { return !attempt.intents.empty() &&
 // SlurmUser's, which on a cluster of one's own is the user's. So what Slurm never began was not cancelled by people, but
 // for one who did it in that very second.
 bool never_launched(const AttemptView &attempt, const JobSighting &job) {
-    return attempt.claims.empty() && job.started && !job.nodes.empty() && !attempt.script_began;
+    return attempt.claims.empty() && job.started && !job.nodes.empty() && !attempt.head_began;
 }
 
 const char *cause_of_cancel(const AttemptView &attempt, const JobSighting &job, std::uint32_t own_uid) {
@@ -196,6 +196,13 @@ std::set<std::string> avoided_nodes(const RunView &run) {
     return nodes;
 }
 
+const Failure *failure_of(const AttemptView &attempt) {
+    if (!attempt.outcome || attempt.outcome->history.empty())
+        return nullptr;
+    const auto &last = attempt.outcome->history.back();
+    return last.attempt == attempt.no.value && last.generation == attempt.outcome->generations ? &last : nullptr;
+}
+
 EndRun end_by_wish(EndWish wish) {
     return {EndKind::stopped, wish == EndWish::cancel ? "cancelled by the user" : "stopped by the user"};
 }
@@ -220,6 +227,8 @@ NextStep decide_next(const Recovery &recovery, const RunView &run) {
         return EndRun{EndKind::stopped, why};
     if (why == cause::do_not_restart)
         return EndRun{EndKind::failed, "the training ended with exit code 93: do not restart"};
+    if (const auto *failure = failure_of(*last); failure != nullptr && failure->ruling == RulingKind::stop)
+        return EndRun{EndKind::failed, failure->what + (failure->what.empty() ? "" : " ") + "Stopped: " + failure->reason};
     if (sum.no_progress >= recovery.no_progress_max)
         return EndRun{EndKind::failed, fmt::format("{} in a row without a newer checkpoint (recovery.no_progress_max)"
                                                    "; the last one: {}{}", counted(sum.no_progress, "failure"), why, last_words(*last))};

@@ -50,6 +50,9 @@ using NextStep = std::variant<GoOn, EndRun>;
 // For a run whose last attempt has a verdict (or an outcome that needs none).
 NextStep decide_next(const Recovery &recovery, const RunView &run);
 
+// The failure that ended an attempt, as it was judged; nullptr where nobody did.
+const Failure *failure_of(const AttemptView &attempt);
+
 // The newest complete checkpoint that an attempt is known to have left.
 std::optional<std::int64_t> checkpoint_step_of(const AttemptView &attempt);
 

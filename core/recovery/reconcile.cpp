@@ -1,6 +1,7 @@
 #include "recovery/reconcile.h"
 
 #include "base/text.h"
+#include "recovery/node_memory.h"
 
 #include <algorithm>
 #include <array>
@@ -295,6 +296,11 @@ private:
 } // namespace
 
 Result<MadeAttempt> make_avoiding(World &world, const RunPaths &paths, MakeRequest request, const ProtocolLimits &limits) {
+    // What other runs found out; where that can't be read, it is found out once more.
+    if (const auto notes = remembered_nodes(world.files, paths.root, unix_seconds(world.clock.wall())))
+        for (const auto &node : nodes_to_avoid(*notes, limits.most_doubted_nodes))
+            if (std::find(request.exclude_nodes.begin(), request.exclude_nodes.end(), node) == request.exclude_nodes.end())
+                request.exclude_nodes.push_back(node);
     auto made = make_attempt(world, paths, request, limits);
     if (!made || made->kind != MadeKind::rejected || request.exclude_nodes.empty())
         return made;

@@ -22,6 +22,15 @@ std::string list_text(const Json &list, const ReportStyle &style);
 // The story of a run: each attempt with what happened in it, and totals. `status` as above.
 std::string summary_text(const Json &status, const ReportStyle &style);
 
+// Why a run did what it did, attempt by attempt. `answer` is the answer to "explain".
+std::string explain_text(const Json &answer, const ReportStyle &style);
+// How failures are decided on, in words, and the table of classes. `classes` is what classes_json gives.
+std::string policy_text(const Json &classes);
+
+// The nodes that are suspected, for the user, and for an administrator. `answer` is the answer to "nodes".
+std::string nodes_text(const Json &answer, const ReportStyle &style);
+std::string nodes_report(const Json &answer);
+
 // Why a run failed. `diagnosis` is what to_json(Diagnosis) gives.
 std::string diagnosis_text(const Json &diagnosis, const ReportStyle &style);
 // The classes of failures as a table in Markdown. `classes` is what classes_json gives.

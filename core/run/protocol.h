@@ -37,6 +37,7 @@ struct ProtocolLimits {
     Duration make_patience{std::chrono::minutes{10}};   // Slurm silent this long while an attempt is being made
     Duration accounting_patience{std::chrono::seconds{30}}; // for accounting to say who cancelled a job; it takes seconds
     Duration disk_patience{std::chrono::minutes{10}};   // a run directory that is full or away: for a server to come back, or space
+    int most_doubted_nodes = 16;                        // that are avoided on suspicion alone
 };
 
 // --- Who may train -----------------------------------------------------------------------------------

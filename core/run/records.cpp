@@ -38,6 +38,12 @@ Json out(const OutcomeKind &kind) { return enum_json(kind, outcome_names); }
 Json out(const EndKind &kind) { return enum_json(kind, end_names); }
 Json out(const AgentNetwork &network) { return to_string(network); }
 Json out(const RankExit &exit) { return to_json(exit); }
+Json out(const std::vector<Failure> &failures) {
+    Json list = Json::array();
+    for (const auto &failure : failures)
+        list.push_back(to_json(failure));
+    return list;
+}
 template <class T> Json out(const std::optional<T> &value) { return value ? out(*value) : Json{}; }
 
 template <class T> void in(const Json &json, T &value) { json.get_to(value); }
@@ -49,6 +55,10 @@ void in(const Json &json, OutcomeKind &kind) { kind = enum_from<OutcomeKind>(jso
 void in(const Json &json, EndKind &kind) { kind = enum_from<EndKind>(json, end_names); }
 void in(const Json &json, AgentNetwork &network) { network = enum_from<AgentNetwork>(json, agent_network_names); }
 void in(const Json &json, RankExit &exit);
+void in(const Json &json, std::vector<Failure> &failures) {
+    for (const auto &entry : json)
+        failures.push_back(failure_from_json(entry));
+}
 template <class T> void in(const Json &json, std::optional<T> &value) {
     if (json.is_null())
         return;
@@ -108,7 +118,7 @@ template <class A, class R> void fields(A &a, R &r, const Outcome *) {
     a("checkpoint", r.checkpoint), a("checkpoint_step", r.checkpoint_step), a("last_step", r.last_step);
     a("resumed_step", r.resumed_step), a("written", r.written), a("training_s", r.training_s), a("setup_s", r.setup_s);
     a("generations", r.generations), a("failures", r.failures);
-    a("job", r.job), a("restarts", r.restarts);
+    a("job", r.job), a("restarts", r.restarts), a("history", r.history);
 }
 template <class A, class R> void fields(A &a, R &r, const Abandoned *) {
     a("node", r.node), a("why", r.why), a("written", r.written);

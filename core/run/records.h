@@ -8,6 +8,7 @@
 #include "base/process.h"
 #include "base/result.h"
 #include "cluster/agent_network.h"
+#include "run/failure.h"
 
 #include <map>
 #include <optional>
@@ -136,6 +137,7 @@ struct Outcome {
     int failures = 0;             // in a row at the end, without a newer checkpoint; 0: not counted
     JobId job;                    // whose head wrote it, and which of its starts: a requeued job starts anew
     int restarts = 0;
+    std::vector<Failure> history; // of the run, as its head knew them: since its newest complete checkpoint, oldest first
 };
 
 // attempts/NNN/abandoned.json: an agent cancels the job because its head is gone; no user did.

@@ -72,6 +72,7 @@ Result<LoadedRun> load_run(Files &files, const RunPaths &paths) {
 ProtocolLimits limits_of(const Experiment &experiment, const RunInfo &info) {
     ProtocolLimits limits;
     limits.lease = experiment.recovery.lease;
+    limits.most_doubted_nodes = experiment.recovery.avoid_max;
     limits.horizon = std::chrono::duration_cast<Duration>(std::chrono::duration<double>(info.submit_horizon_s));
     return limits;
 }

@@ -1,7 +1,6 @@
 #include "run/view.h"
 
 #include "base/text.h"
-#include "script/options.h"
 
 #include <algorithm>
 #include <functional>
@@ -13,6 +12,8 @@ namespace {
 bool has(const std::vector<std::string> &names, const std::string &name) {
     return std::binary_search(names.begin(), names.end(), name);
 }
+
+constexpr std::string_view began_prefix = "began.";
 
 using Problems = std::vector<Error>;
 
@@ -101,6 +102,8 @@ const AttemptView *RunView::find(AttemptNo no) const {
     return no.value >= 1 && index < attempts.size() ? &attempts[index] : nullptr;
 }
 
+std::string began_file(JobId job, int restarts) { return std::string{began_prefix} + to_string(job) + "." + std::to_string(restarts); }
+
 std::string retired_end(AttemptNo last) { return "ended." + to_string(last) + ".json"; }
 
 std::string claim_slot(std::size_t index) { return index == 0 ? "claim" : "claim." + std::to_string(index); }
@@ -141,10 +144,10 @@ Result<AttemptView> look_at_attempt(Files &files, const RunPaths &paths, Attempt
         if (!result)
             return result.error();
     if (view.claims.empty()) {
-        const auto logs = files.list(join_path(folder, "logs"));
-        if (!logs)
-            return logs.error();
-        view.script_began = has(*logs, batch_log);
+        const auto names = files.list(folder);
+        if (!names)
+            return names.error();
+        view.head_began = std::any_of(names->begin(), names->end(), [](const auto &name) { return starts_with(name, began_prefix); });
     }
     // A job that a site requeued after its outcome trains again: what its earlier start wrote says nothing about now.
     if (const auto owner = view.owner(); owner && view.outcome && view.outcome->job.value != 0 &&

@@ -22,7 +22,7 @@ struct AttemptView {
     std::optional<Outcome> outcome;    // of the owner; not what an earlier start of its job left
     std::optional<Verdict> verdict;
     std::optional<Abandoned> abandoned;
-    bool script_began = false;         // of one that nobody claimed: Slurm opened its output
+    bool head_began = false;           // of one that nobody claimed: a job of it got as far as our program
     std::uint64_t beat = 0;            // of the progress; changes with each writing of one that can't be read, too
     std::vector<Error> problems;       // files that are there and can't be understood: see look_at_attempt
 
@@ -50,6 +50,9 @@ struct RunView {
 
 // ended.json is kept under this name when the user resumes the run.
 std::string retired_end(AttemptNo last);
+
+// What a head leaves in its attempt's folder before all else.
+std::string began_file(JobId job, int restarts);
 
 // Names of the slots that claims and intents are linked to, one after another.
 std::string claim_slot(std::size_t index);

@@ -14,7 +14,7 @@ namespace trainctl {
 std::string run_folder(const AttemptPlan &plan);
 std::string attempt_folder(const AttemptPlan &plan);
 
-// The script's own output, in an attempt's logs/: Slurm makes it when it begins the script, after the prolog.
+// The script's own output, in an attempt's logs/.
 inline constexpr const char *batch_log = "batch.log";
 
 // In a fixed order, the user's own (resources.sbatch) last: where one of those lacks its value, sbatch takes the

@@ -259,7 +259,7 @@ pid_t start_head(const HeadPlan &plan, const std::string &folder) {
         return wishes;
     };
     hooks.newest_checkpoint = []() -> std::optional<CheckpointSeen> { return std::nullopt; };
-    hooks.choose_checkpoint = []() -> Result<std::optional<CheckpointSeen>> { return std::optional<CheckpointSeen>{}; };
+    hooks.choose_checkpoint = [](const FailureFacts &) -> Result<NextStart> { return NextStart{}; };
     hooks.journal = [folder](const std::string &name, const Json &data) { (void)PosixFiles{}.append(folder + "/journal", name + " " + dump_json(data) + "\n").ok(); };
     const pid_t head = ::fork();
     if (head == 0) {

@@ -150,7 +150,9 @@ class Run:
             "progress": {"patterns": [r"step (?P<step>\d+) loss (?P<loss>[\d.]+) rate (?P<rate>[\d.]+)"],
                          "total_steps": steps},
             # In place is off: most tests are about what happens when an attempt is over.
-            "recovery": {"standby": "on", "lease": "10s", "heartbeat": "1s", "in_place": "off"}}
+            "recovery": {"standby": "on", "lease": "10s", "heartbeat": "1s", "in_place": "off",
+                         # Runs of other tests have the same root.
+                         "avoid_for": "0s"}}
         for path, value in keys.items():
             room, key = path.split("__")
             self.experiment.setdefault(room, {})[key] = value

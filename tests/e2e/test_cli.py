@@ -112,6 +112,8 @@ class OnTheCluster(RunCase):
         look("list", "--cluster", self.sandbox.name)
         look("logs", run.id, "--tail", "2")
         look("diagnose", run.file)
+        look("explain", run.id)
+        look("nodes", "--cluster", self.sandbox.name)
         look("drill", run.id, "crash", "--no-wait")
         look("checkpoint-now", run.id, "--no-wait")
         look("checkpoints", run.id)

@@ -82,7 +82,14 @@ class DiskFullTest(RunCase):
         wait_until(lambda: not run.processes("trainer.py"), RUN_LIMIT, "the end of a training that can't save")
         newest = run.newest_checkpoint()
         self.assertLess(newest, 200)
+        # No restart makes room: it stops, and says what to do.
+        run.wait_end("failed")
+        told = run.command("explain", run.id, check=0).stdout
+        self.assertIn("class       storage-full (", told)
+        self.assertIn("No space left on device", told)
+        self.assertEqual([attempt["no"] for attempt in run.status()["attempts"] if attempt["owner"]], [1])
         os.remove(filler)
+        run.command("resume", run.id, check=0)
         self.finish(run)
         self.assertEqual(self.resumes(run)[-1][1], newest)
 

@@ -154,7 +154,7 @@ class InPlace(InPlaceCase):
         self.assertTrue(sruns)
         self.assertEqual(len(agents), 2)
         run.old_ranks = [run.rank(rank) for rank in range(4)]
-        kill_at_once([*sruns, *agents])
+        kill_at_once([*sruns, *agents], missing_ok=True)  # an srun may take its second process along
         run.old_head = head
 
     def check_agentless(self, run):
@@ -182,17 +182,17 @@ class InPlace(InPlaceCase):
 
     # An error that no restart mends.
     def start_wrong(self, name):
-        return self.begin(name, "--crash-at", "15", "--crash-how", "traceback", recovery__no_progress_max=2)
+        return self.begin(name, "--crash-at", "15", "--crash-how", "traceback")
 
     def hurt_wrong(self, run):
         pass
 
     def check_wrong(self, run):
         status = run.wait_end("failed")
-        self.assertEqual(lineage.resumes(run.lineage), [(1, 1, 0), (1, 2, 10), (1, 3, 10)])
+        self.assertEqual(lineage.resumes(run.lineage), [(1, 1, 0), (1, 2, 10)])  # the same error at the same step
         self.assertEqual([attempt["no"] for attempt in status["attempts"] if attempt["owner"]], [1])
         outcome = run.attempt_record(1, "outcome.json")
-        self.assertEqual((outcome["generations"], outcome["failures"]), (3, 2))
+        self.assertEqual((outcome["generations"], outcome["failures"]), (2, 1))
         self.assertIn("ValueError: the data of step 15 is broken", run.text())
         self.check_nothing_left(run)
 

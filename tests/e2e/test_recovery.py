@@ -27,7 +27,7 @@ class ByItself(RunCase):
         limited = self.start("limited", steps=700, every=200, resources__time="1m", resources__partition="short",
                              checkpoint__save_time="50s")
         cut = self.start("cut", "--truncate-newest-at", "30", "--crash-rank", "0", "--crash-attempts", "1", every=10)
-        wrong = self.start("wrong", "--crash-at", "15", "--crash-how", "traceback", recovery__no_progress_max=2)
+        wrong = self.start("wrong", "--crash-at", "15", "--crash-how", "code:1", recovery__no_progress_max=2)  # and not a word
         with self.subTest("a killed rank"):
             self.check_killed(killed)
         with self.subTest("a cut checkpoint"):
@@ -63,7 +63,6 @@ class ByItself(RunCase):
         status = run.wait_end("failed")
         self.assertEqual(run.command("status", run.id).returncode, 3)
         text = run.text()
-        self.assertIn("ValueError: the data of step 15 is broken", text)
         self.assertIn("no_progress_max", text)
         trained = [attempt["no"] for attempt in status["attempts"] if attempt["owner"]]
         self.assertEqual(trained, [1, 2, 3])  # the first left a checkpoint, two more did not

@@ -1,7 +1,6 @@
 #include "simulator/schedule.h"
 
 #include "base/text.h"
-#include "script/options.h"
 
 #include <algorithm>
 #include <fmt/format.h>
@@ -149,7 +148,7 @@ JobStart Schedule::start_of(const Job &job) { return {*parse_attempt_no(job.name
 
 void Schedule::start_head(Job &job) {
     note(fmt::format("job {}.{} starts as {} on {}", job.id.value, job.restarts, job.name, job.host->name));
-    disk_.files[paths_.attempt_file(start_of(job).attempt, std::string{"logs/"} + batch_log)] = "";
+    disk_.files[paths_.attempt_file(start_of(job).attempt, began_file(job.id, job.restarts))] = "";
     job.head = loop_.spawn("head", [this, id = job.id, restarts = job.restarts, host = job.host] {
         const int code = head(id, restarts, *host);
         Job *now = slurm_->find(id);

@@ -101,7 +101,7 @@ struct Attempt {
             return seen;
         };
         hooks.newest_checkpoint = newest;
-        hooks.choose_checkpoint = [newest]() -> Result<std::optional<CheckpointSeen>> { return newest(); };
+        hooks.choose_checkpoint = [newest](const FailureFacts &) -> Result<NextStart> { return NextStart{newest(), {}}; };
         hooks.journal = [folder](const std::string &name, const Json &data) {
             const auto kept = PosixFiles{}.append(folder + "/journal", name + " " + dump_json(data) + "\n");
             CHECK(kept.ok());

@@ -13,7 +13,7 @@ struct Attempt {
 
     explicit Attempt(int no = 1) { view.no = AttemptNo{no}; }
     Attempt &claimed() { view.claims.push_back(Claim{JobId{7}, 0, "n1", "", 0}); return *this; }
-    Attempt &began() { view.script_began = true; return *this; }
+    Attempt &began() { view.head_began = true; return *this; }
     Attempt &sealed() { view.claims.push_back(Claim{}); return *this; }
     Attempt &standby() { view.intents.push_back(Intent{"", 0, "t", JobId{6}, {}, {}}); return *this; }
     Attempt &outcome(OutcomeKind kind) { view.outcome.emplace().kind = kind; return *this; }
@@ -171,7 +171,7 @@ TEST_CASE("judge: who cancelled a job is worth waiting for where that decides") 
     const auto claimed = Attempt{}.claimed(), abandoned = [] { auto of = Attempt{}.claimed(); of.view.abandoned = Abandoned{}; return of; }();
     CHECK(verdict_waits_for_who(claimed, ended("CANCELLED")));
     CHECK(verdict_waits_for_who(Attempt{}, ended("CANCELLED")));
-    CHECK(!verdict_waits_for_who(Attempt{}, ended("CANCELLED", {}, "n1"))); // its script never began
+    CHECK(!verdict_waits_for_who(Attempt{}, ended("CANCELLED", {}, "n1"))); // our program never began
     CHECK(verdict_waits_for_who(Attempt{}.began(), ended("CANCELLED", {}, "n1")));
     CHECK(!verdict_waits_for_who(claimed, ended("CANCELLED", root)));
     CHECK(!verdict_waits_for_who(claimed, ended("TIMEOUT")));
@@ -278,6 +278,26 @@ TEST_CASE("next: a resumed run goes on whatever its end was, unless somebody ask
     }
     resumed.end_wish = EndWish::stop;
     CHECK(next_text({Attempt{1}.claimed().verdict(cause::rank_failed)}, resumed) == "stopped: stopped by the user");
+}
+
+TEST_CASE("next: a failure that was ruled to stop ends the run with its reason; one that was not goes on") {
+    const auto failed = [](RulingKind ruling, int generation) {
+        auto attempt = Attempt{1}.claimed().outcome(OutcomeKind::rank_failed);
+        attempt.view.outcome->generations = 2;
+        auto &failure = attempt.view.outcome->history.emplace_back();
+        failure.what = "What it was.";
+        failure.reason = "why so";
+        failure.ruling = ruling;
+        failure.attempt = 1;
+        failure.generation = generation;
+        return attempt;
+    };
+    CHECK(next_text({failed(RulingKind::stop, 2)}) == "failed: What it was. Stopped: why so");
+    CHECK(next_text({failed(RulingKind::hand_over, 2)}) == "go on");
+    CHECK(next_text({failed(RulingKind::stop, 1)}) == "go on"); // not the one that ended it
+    RunView resumed;
+    resumed.forgiven = AttemptNo{1};
+    CHECK(next_text({failed(RulingKind::stop, 2)}, resumed) == "go on");
 }
 
 TEST_CASE("next: bad nodes of all attempts are left out, each once") {

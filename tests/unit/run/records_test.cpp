@@ -44,10 +44,42 @@ Outcome some_outcome(OutcomeKind kind) {
     outcome.failures = 2;
     outcome.job = JobId{12};
     outcome.restarts = 1;
+    Failure failure;
+    failure.failure_class = "gpu-ecc";
+    failure.what = "what";
+    failure.hint = "hint";
+    failure.confidence = 0.95;
+    failure.evidence = {{"logs/g01/n1.log", 12, "a \"line\"", "gpu-ecc", ""}};
+    failure.rejected = {{"slurm", 0, "NODE_FAIL", "node-failure", "an echo"}};
+    failure.suspects = {{"n1", 3, "its words", true}};
+    failure.action = "without-node";
+    failure.restart = "node-fault";
+    failure.sign = "gpu-ecc: #";
+    failure.step = 120;
+    failure.attempt = 2;
+    failure.generation = 4;
+    failure.when = 1'800'000'000;
+    failure.lost_s = 1.5;
+    failure.ruling = RulingKind::hand_over;
+    failure.reason = "why";
+    failure.avoid = {"n1"};
+    failure.roll_back = 1;
+    failure.wait_s = 2.5;
+    outcome.history = {failure, Failure{}};
     return outcome;
 }
 
 } // namespace
+
+TEST_CASE("records: a failure comes back whole, and one of another version as far as it is known") {
+    for (const auto &failure : some_outcome(OutcomeKind::rank_failed).history)
+        CHECK(failure_from_json(to_json(failure)) == failure);
+    auto json = to_json(Failure{});
+    json["ruling"] = "ponder";
+    json["later"] = 1;
+    json.erase("suspects");
+    CHECK(failure_from_json(json) == Failure{});
+}
 
 TEST_CASE("records: every field comes back") {
     RunInfo info{RunId{"gpt-a2b3c"}, "gpt", "me", "big", "0.1.0", "/r/bin/trainctl-agent-ab", "/r/code/cd.tar", "cd", "ef01", true,

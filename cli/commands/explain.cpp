@@ -1,0 +1,52 @@
+// trainctl explain: why a run did what it did; and what is done about each kind of failure.
+#include "command.h"
+#include "follow.h"
+#include "run_argument.h"
+#include "terminal.h"
+
+#include "base/json.h"
+#include "failure/diagnosis_json.h"
+#include "report/report.h"
+
+#include <memory>
+
+namespace trainctl {
+
+namespace {
+
+struct Options {
+    RunArgument run;
+    bool json = false, policy = false;
+};
+
+int policy(bool json) {
+    const auto classes = classes_json(builtin_failures());
+    print(json ? dump_json(classes, 2) + "\n" : policy_text(classes));
+    return exit_ok;
+}
+
+int explain(const Options &options) {
+    if (options.policy)
+        return policy(options.json);
+    return with_run(options.run, [&](ClusterLink &link, const std::string &run) -> int {
+        const auto answer = link.call({{"verb", "explain"}, {"run", run}});
+        if (!answer)
+            return report_error(answer.error());
+        print(options.json ? dump_json(*answer, 2) + "\n" : explain_text(*answer, stdout_style()));
+        return exit_ok;
+    });
+}
+
+} // namespace
+
+void add_explain(CLI::App &app, Invocation &invocation) {
+    auto *command = app.add_subcommand("explain", "Tell why a run did what it did: each failure, its evidence, the decision");
+    const auto options = std::make_shared<Options>();
+    add_run_argument(*command, options->run);
+    command->add_flag("--policy", options->policy, "Print what is done about each kind of failure, and why");
+    command->add_flag("--json", options->json, "Print JSON");
+    command->footer("Nothing is changed by asking.\nExamples:\n  trainctl explain gpt-k3f9x\n  trainctl explain --policy");
+    command->callback([&invocation, options] { invocation.action = [options] { return explain(*options); }; });
+}
+
+} // namespace trainctl
