@@ -42,7 +42,8 @@ environment:
 launch:
   per_node: 1
   command: [{python}, training.py]
-recovery: {{in_place: {in_place}, standby: {standby}, max_attempts: 1000, no_progress_max: 1000, node_timeout: {node_timeout}s}}
+recovery: {{in_place: {in_place}, standby: {standby}, max_attempts: 1000, no_progress_max: 1000, node_timeout: {node_timeout}s, backoff: 0s,
+           avoid_for: 0s}}
 """
 
 
