@@ -169,9 +169,14 @@ Failure FailureJudge::judge(const FailureFacts &facts, const std::optional<Check
     std::random_device random;
     if (!newest || (facts.newest_before && newest->step <= *facts.newest_before))
         ruling.earlier = facts.earlier;
-    if (const auto notes = remembered_nodes(files_, setting_.paths.root, failure.when)) {
-        ruling.named_before = times_named(*notes);
+    // Where a run has one node alone, whatever fails there names it: only others can say that it is the node.
+    const bool could_be_another = facts.nodes.size() != 1;
+    bool noted = false; // by this run
+    if (auto notes = remembered_nodes(files_, setting_.paths.root, failure.when)) {
         ruling.avoided = static_cast<int>(nodes_to_avoid(*notes, setting_.recovery.avoid_max).size());
+        if (!could_be_another)
+            noted = std::erase_if(*notes, [&](const auto &note) { return note.run == setting_.paths.run.value && note.node == facts.nodes.front(); }) > 0;
+        ruling.named_before = times_named(*notes);
     }
     // In this run since its newest checkpoint, where nothing is remembered for long.
     std::map<std::string, int> here;
@@ -179,10 +184,12 @@ Failure FailureJudge::judge(const FailureFacts &facts, const std::optional<Check
         for (const auto &suspect : earlier.suspects)
             ++here[suspect.node];
     for (const auto &[node, times] : here)
-        ruling.named_before[node] = std::max(ruling.named_before[node], times);
+        if (could_be_another)
+            ruling.named_before[node] = std::max(ruling.named_before[node], times);
     ruling.chance = std::uniform_real_distribution<double>{}(random);
     rule_on(setting_.book, setting_.recovery, ruling, failure);
-    if (!facts.drilled)
+    const bool proven = std::any_of(failure.suspects.begin(), failure.suspects.end(), [](const auto &suspect) { return suspect.proven; });
+    if (!facts.drilled && (!noted || proven))
         remember(failure);
     return failure;
 }

@@ -30,6 +30,8 @@ public:
     void prepare();
     // `newest`: the checkpoint that it goes on from. What can't be read is not known, and no error.
     Failure judge(const FailureFacts &facts, const std::optional<CheckpointSeen> &newest);
+    // What was found of nodes is written beside it; false: not yet.
+    bool remembered(Duration limit) const { return notes_.drain(limit); }
 
 private:
     Evidence evidence_of(const FailureFacts &facts);

@@ -130,7 +130,7 @@ std::vector<Row> policy_rows() {
           .otherwise = "7d",
           .min = 0,
           .max = 366 * 24 * hour,
-          .doc = "How long a node that was found bad is avoided, by all runs of this root.",
+          .doc = "How long a node that was found bad is avoided, by all runs of this root. 0: not by others, and never on suspicion.",
           .example = "7d"},
          [](Draft &d) -> Slot { return &d.experiment.recovery.avoid_for; }},
         {{.path = "recovery.avoid_max",

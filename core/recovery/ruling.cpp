@@ -117,7 +117,8 @@ private:
                 continue;
             const auto before = facts_.named_before.find(suspect.node);
             const bool again = !is(RestartKind::deterministic) && before != facts_.named_before.end() && before->second > 0;
-            if (suspect.proven || (again && facts_.avoided < recovery_.avoid_max))
+            const bool may_doubt = recovery_.avoid_for.count() > 0 && facts_.avoided < recovery_.avoid_max;
+            if (suspect.proven || (again && may_doubt))
                 nodes.push_back(suspect.node);
         }
         return nodes;

@@ -102,8 +102,11 @@ TEST_CASE("ruling: nodes are avoided on proof at once, on suspicion the second t
     facts.avoided = Recovery{}.avoid_max;
     CHECK(ruled(killed, facts).avoid.empty());
     CHECK(ruled(suspecting(failure("gpu-ecc"), "n3", true), facts).avoid == Nodes{"n3"}); // the cap is for suspicions
-    // A node does not make Python's errors.
     facts.avoided = 0;
+    Recovery forgetful;
+    forgetful.avoid_for = std::chrono::seconds{0};
+    CHECK(ruled(killed, facts, forgetful).avoid.empty());
+    // A node does not make Python's errors.
     CHECK(ruled(suspecting(failure("py-error"), "n3", false), facts).avoid.empty());
 }
 
