@@ -19,7 +19,7 @@ std::string where_of(const Json &clue) {
 std::string clue_text(const Json &clue) {
     auto text = where_of(clue);
     const auto words = clean_text(clue, "text");
-    text += (text.empty() || words.empty() ? "" : "  ") + words;
+    text += (text.empty() || words.empty() ? "" : ": ") + words;
     const auto why_not = clean_text(clue, "why_not");
     return why_not.empty() ? text : text + " (" + why_not + ")";
 }

@@ -27,6 +27,7 @@ from runs import kill_at_once, of_node  # of tests/e2e, as bench.py found it
 
 PYTHON = "/usr/bin/python3"
 REST = 0.5  # seconds between a start and the next fault
+LOSSES_OF_A_RUN = 7
 TRAINING = """import os, time
 line = f"{os.environ.get('RANK', os.environ.get('SLURM_PROCID', 0))} {os.getpid()} {os.environ.get('TRAINCTL_NODE', '-')} {time.monotonic()}\\n"
 notes = os.open(os.environ["NOTES"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
@@ -157,18 +158,25 @@ def crashes(box, runs):
     return [way.end() for way in ways]
 
 
-def lost_node(box, options):
-    way = Way(box, "lost")
-    way.submit("on", spares=options.losses, node_timeout=options.node_timeout)
-    slurmds = box.pids()
+def lost_nodes(box, options):
+    """Several runs: so many lost nodes in a row without a checkpoint end one."""
+    took, slurmds, left = [], box.pids(), options.losses
+    while left > 0:
+        losses = min(left, LOSSES_OF_A_RUN)
+        left -= losses
+        way = Way(box, f"lost{left}")
+        way.submit("on", spares=losses, node_timeout=options.node_timeout)
+        lost = []
 
-    def victims(starts):
-        node = starts[-1].node  # the head is where rank 0 is
-        return [slurmds[node], *of_node(box, node)]
+        def victims(starts):
+            lost.append(starts[-1].node)  # the head is where rank 0 is
+            return [slurmds[lost[-1]], *of_node(box, lost[-1])]
 
-    for _ in range(options.losses):
-        way.fault(victims, lambda pids: kill_at_once(pids, missing_ok=True))
-    return way.end()
+        for _ in range(losses):
+            way.fault(victims, lambda pids: kill_at_once(pids, missing_ok=True))
+        box.slurm("scontrol", "update", f"NodeName={','.join(lost)}", "State=DOWN", "Reason=lost")  # Slurm itself takes its time
+        took += way.end()
+    return took
 
 
 def standby(box, runs):
@@ -225,7 +233,7 @@ def main():
         waiting = [Requeue(box, number) for number in range(options.requeues)]
         taken_over = standby(box, options.runs)
         requeued = [job.seconds() for job in waiting]
-        lost = lost_node(box, options) if options.losses else []
+        lost = lost_nodes(box, options) if options.losses else []
     table.add("crash in place, one rank, beside a bare fork of it", crash1, fork1)
     table.add("crash in place, two nodes, beside a bare fork of both ranks", crash2, fork2)
     table.add("crash in place, two nodes, beside srun in a loop", crash2, relaunched)

@@ -59,7 +59,7 @@ class Decisions(InPlaceCase):
     def check_missing(self, run):
         failure, text = self.check_stopped(run, "py-import", 1)
         self.assertIn("No module named 'no_module_of_this_name'", failure["evidence"][0]["text"])
-        self.assertRegex(text, r"logs/g01/n\d+\.log:\d+ ")
+        self.assertRegex(text, r"logs/g01/n\d+\.log:\d+: ")
         # The same from its log alone.
         log = f"{run.dir}/attempts/001/{failure['evidence'][0]['source']}"
         self.assertIn("py-import", self.sandbox.home.run("diagnose", log).stdout)

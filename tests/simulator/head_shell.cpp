@@ -203,8 +203,8 @@ void HeadShell::act(const HeadAction &action) {
         poll_checkpoint();
     } else if (std::holds_alternative<LookAtWishes>(action)) {
         ring();
-    } else if (std::holds_alternative<ChooseCheckpoint>(action)) {
-        choose();
+    } else if (const auto *choice = std::get_if<ChooseCheckpoint>(&action)) {
+        choose(choice->facts);
     } else if (std::holds_alternative<WriteBeat>(action)) {
         write_beat();
     } else if (const auto *end = std::get_if<GenerationEnded>(&action)) {
@@ -262,14 +262,15 @@ void HeadShell::start_agents(const std::vector<std::string> &nodes) {
         });
 }
 
-void HeadShell::choose() {
-    looks_.add([this] {
+void HeadShell::choose(const FailureFacts &facts) {
+    looks_.add([this, facts] {
         const auto complete = setup_.checkpoints.complete_steps();
         const Instant from = now();
         auto choice = setup_.checkpoints.newest_complete(files_);
         setup_.chosen(from, complete, choice.newest);
         in_use_ = choice.newest ? choice.newest->path : "";
-        post([this, newest = std::move(choice.newest)] { give(CheckpointChosen{newest, ""}); });
+        const auto failure = setup_.judge ? std::optional{setup_.judge(facts)} : std::nullopt;
+        post([this, newest = std::move(choice.newest), failure] { give(CheckpointChosen{newest, "", failure}); });
     });
 }
 

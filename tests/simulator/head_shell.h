@@ -36,6 +36,7 @@ struct HeadSetup {
     int keep = 0;
     // A choice was made: looked at from when on, and what came of it.
     std::function<void(Instant, const std::vector<int> &, const std::optional<CheckpointSeen> &)> chosen;
+    std::function<Failure(const FailureFacts &)> judge; // empty: nobody does
     std::function<void(const std::string &)> note;
 };
 
@@ -61,7 +62,7 @@ private:
     void act(const HeadAction &action);
     void start_generation(const StartGeneration &action);
     void start_agents(const std::vector<std::string> &nodes);
-    void choose();
+    void choose(const FailureFacts &facts);
     void write_beat();
     void poll_checkpoint();
     void take_wishes(EndWish end, bool save);

@@ -96,6 +96,7 @@ void Schedule::draw_training() {
     agents_->setup_fails = loop_.chance(0.2) ? 0.1 : 0;
     agents_->setup_least = 100ms;
     agents_->setup_most = loop_.between(1s, 20s);
+    config_.judged = loop_.chance(0.6);
 }
 
 Findings Schedule::run() {
@@ -224,6 +225,7 @@ int Schedule::head(JobId id, int restarts, Host &host) {
 HeadSetup Schedule::head_setup(const Claimant &me) {
     HeadSetup setup{*agents_, *checkpoints_, config_, {}, keep_,
                     [this](Instant from, const auto &complete, const auto &choice) { check_choice(from, complete, choice); },
+                    config_.judged ? [this, me](const FailureFacts &facts) { return judge(me, facts); } : std::function<Failure(const FailureFacts &)>{},
                     [this](const std::string &text) { note(text); }};
     const Job *job = slurm_->find(me.job);
     for (const Host *node : job->nodes)
@@ -240,6 +242,7 @@ Outcome Schedule::train(const Claimant &me, const TrainHooks &hooks, Host &host)
     HostFiles files{loop_, disk_, host};
     auto setup = head_setup(me);
     setup.config.lease_from = hooks.checked;
+    check_obeyed(me);
     const auto complete = checkpoints_->complete_steps();
     const Instant from = loop_.now();
     const auto choice = checkpoints_->newest_complete(files);
@@ -253,6 +256,37 @@ Outcome Schedule::train(const Claimant &me, const TrainHooks &hooks, Host &host)
         outcome.checkpoint_step = newest->step;
     }
     return outcome;
+}
+
+// Any ruling may meet any moment, whatever the failure was; how the real one rules has tests of its own.
+Failure Schedule::judge(const Claimant &me, const FailureFacts &facts) {
+    Failure failure;
+    failure.failure_class = "drawn";
+    failure.attempt = me.no.value;
+    failure.generation = facts.generation;
+    if (may_fail_ && loop_.chance(0.2))
+        failure.ruling = RulingKind::stop;
+    else if (loop_.chance(0.15))
+        failure.ruling = RulingKind::hand_over;
+    if (loop_.chance(0.3))
+        failure.wait_s = std::chrono::duration<double>(loop_.between(100ms, 60s)).count();
+    if (!facts.nodes.empty() && loop_.chance(0.2))
+        failure.avoid = {facts.nodes[pick(facts.nodes.size())]};
+    ++findings_.rulings;
+    return failure;
+}
+
+// Of a run that was ruled to stop nobody trains any more. Where names are seen late, an outcome may be missed.
+void Schedule::check_obeyed(const Claimant &me) {
+    for (int no = 1; no < me.no.value && disk_.staleness() == 0s; ++no) {
+        const auto file = disk_.files.find(paths_.attempt_file({no}, "outcome.json"));
+        AttemptView attempt;
+        attempt.no = {no};
+        if (auto outcome = file == disk_.files.end() ? Result<Outcome>{Outcome{}} : from_json_text<Outcome>(file->second, "outcome.json"); outcome)
+            attempt.outcome = *outcome;
+        if (const auto *failure = failure_of(attempt); failure != nullptr && failure->ruling == RulingKind::stop)
+            ledger_.claim(fmt::format("attempt {} trains, and attempt {} was ruled to stop", me.no.value, no));
+    }
 }
 
 // Whole, and not older than the newest complete one that could be seen: a host may not have heard of names for a while.

@@ -28,6 +28,8 @@ private:
     Outcome train(const Claimant &me, const TrainHooks &hooks, Host &host);
     HeadSetup head_setup(const Claimant &me);
     void check_choice(Instant from, const std::vector<int> &complete, const std::optional<CheckpointSeen> &choice);
+    Failure judge(const Claimant &me, const FailureFacts &facts);
+    void check_obeyed(const Claimant &me);
     void note(const std::string &text);
     void summarize();
     void check_end(const Ended &end);

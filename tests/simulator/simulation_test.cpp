@@ -25,7 +25,7 @@ std::uint64_t number(const char *name, std::uint64_t otherwise) {
 }
 
 struct Sum {
-    std::uint64_t schedules = 0, effects = 0, attempts = 0, generations = 0, crashes = 0, hangs = 0, saves = 0, late_writes = 0, doubled = 0, abandoned = 0, waited = 0;
+    std::uint64_t schedules = 0, effects = 0, attempts = 0, generations = 0, crashes = 0, hangs = 0, saves = 0, late_writes = 0, doubled = 0, abandoned = 0, waited = 0, rulings = 0;
     std::map<std::string, std::uint64_t> ends;
     std::map<std::uint64_t, std::vector<std::string>> broken; // by seed
     std::uint64_t broken_seeds = 0;
@@ -43,6 +43,7 @@ struct Sum {
         late_writes += found.late_writes;
         doubled += found.same_name_twice;
         abandoned += found.abandoned;
+        rulings += found.rulings;
         waited += found.waited_for_limit;
         if (!found.broken.empty() && ++broken_seeds <= shown)
             broken[seed] = found.broken;
@@ -58,6 +59,7 @@ struct Sum {
         late_writes += other.late_writes;
         doubled += other.doubled;
         abandoned += other.abandoned;
+        rulings += other.rulings;
         waited += other.waited;
         broken_seeds += other.broken_seeds;
         for (const auto &[end, count] : other.ends)
@@ -102,10 +104,10 @@ TEST_CASE("protocol: never two sets of ranks, never a lost run, whatever fails")
         for (const auto &text : texts)
             FAIL_CHECK("seed " << seed << ": " << text);
     auto ends = sum.ends;
-    MESSAGE(fmt::format("{} schedules in {:.1f} s: {} attempts, {} generations, {} crashes, {} hangs, {} saves, {} writes of dead ranks, "
+    MESSAGE(fmt::format("{} schedules in {:.1f} s: {} attempts, {} generations, {} crashes, {} hangs, {} rulings, {} saves, {} writes of dead ranks, "
                         "{} effects; {} finished, {} stopped, {} failed; {} times two live jobs of one name, "
                         "{} times a job ended by its agents, {} by its time limit alone; {} broken",
-                        sum.schedules, took.count(), sum.attempts, sum.generations, sum.crashes, sum.hangs, sum.saves, sum.late_writes,
+                        sum.schedules, took.count(), sum.attempts, sum.generations, sum.crashes, sum.hangs, sum.rulings, sum.saves, sum.late_writes,
                         sum.effects, ends["finished"], ends["stopped"], ends["failed"], sum.doubled, sum.abandoned, sum.waited, sum.broken_seeds));
     CHECK(sum.broken_seeds == 0);
     CHECK(sum.generations > count); // otherwise nothing was restarted and nothing was shown
