@@ -5,6 +5,8 @@
 #include "terminal.h"
 
 #include "base/json.h"
+#include "base/text.h"
+#include "experiment/keys.h"
 #include "failure/diagnosis_json.h"
 #include "report/report.h"
 
@@ -19,15 +21,18 @@ struct Options {
     bool json = false, policy = false;
 };
 
-int policy(bool json) {
-    const auto classes = classes_json(builtin_failures());
-    print(json ? dump_json(classes, 2) + "\n" : policy_text(classes));
+int print_policy(bool json) {
+    Json policy{{"format", 1}, {"keys", Json::array()}, {"classes", classes_json(builtin_failures())}};
+    for (const auto &row : experiment_keys())
+        if (starts_with(row.spec.path, "recovery."))
+            policy["keys"].push_back({{"key", row.spec.path}, {"default", row.spec.otherwise}, {"doc", row.spec.doc}});
+    print(json ? dump_json(policy, 2) + "\n" : policy_text(policy));
     return exit_ok;
 }
 
 int explain(const Options &options) {
     if (options.policy)
-        return policy(options.json);
+        return print_policy(options.json);
     return with_run(options.run, [&](ClusterLink &link, const std::string &run) -> int {
         const auto answer = link.call({{"verb", "explain"}, {"run", run}});
         if (!answer)

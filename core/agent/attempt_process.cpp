@@ -118,8 +118,10 @@ private:
         attempt_.journal = [this](const std::string &event, const std::string &text) { say(no_, event, text); };
     }
 
+    // Whoever looks for a cause in the job's output knows our lines by how they begin.
     void say(AttemptNo about, const std::string &event, const std::string &text) {
-        fmt::print(stderr, "trainctl-agent: {}: {}\n", event, text);
+        for (const auto &line : split_lines(text))
+            fmt::print(stderr, "trainctl-agent: {}: {}\n", event, line);
         add(about, event, Json{{"text", text}});
     }
 

@@ -133,21 +133,24 @@ Result<std::string> NodeDrills::inflict(const DrillOrder &order, const Mark &ran
         return fmt::format("{} and its head no longer hear each other, for {:.0f} s", ranks.node, static_cast<double>(order.for_ms) / 1000);
     }
     const auto all = processes_of_ranks({}, ranks);
-    const auto tree = all.find(order.rank);
-    const pid_t pid = tree == all.end() ? 0 : first_of(tree->second);
+    const auto own = all.find(order.rank);
+    const pid_t pid = own == all.end() ? 0 : first_of(own->second);
     if (pid <= 0)
         return Error{ErrorKind::not_found, fmt::format("rank {} has no process", order.rank), ranks.node, ""};
+    // Those that a launcher started have ranks of their own in their environment.
+    auto tree = descendants_of(pid, list_processes());
+    tree.insert(tree.begin(), pid);
     const auto who = fmt::format("rank {} (pid {}) on {}", order.rank, pid, ranks.node);
     switch (kinds->front()) {
     case DrillKind::crash:
         ::kill(pid, SIGKILL);
         return "SIGKILL for " + who;
     case DrillKind::hang:
-        for (const pid_t member : tree->second)
+        for (const pid_t member : tree)
             ::kill(member, SIGSTOP);
-        return fmt::format("SIGSTOP for the {} processes of {}", tree->second.size(), who);
+        return fmt::format("SIGSTOP for the {} processes of {}", tree.size(), who);
     case DrillKind::oom: {
-        const auto done = starve(pid);
+        const auto done = starve(*std::max_element(tree.begin(), tree.end(), [](pid_t a, pid_t b) { return address_space(a) < address_space(b); }));
         return done ? Result<std::string>{*done + ": " + who} : done;
     }
     case DrillKind::node_loss:

@@ -134,10 +134,16 @@ private:
             else if (words[0] == "lease" && words.size() == 2)
                 lease_.renew(Instant{Duration{std::stoll(words[1])}}, Duration::zero());
             else if (words[0] == "signal" && words.size() == 2)
-                for (const pid_t pid : ranks_)
-                    if (pid > 0)
-                        ::kill(pid, std::stoi(words[1]));
+                signal_ranks(std::stoi(words[1]));
         }
+    }
+
+    void signal_ranks(int signal) {
+        const auto all = list_processes();
+        for (const pid_t rank : ranks_)
+            if (rank > 0)
+                for (const pid_t pid : takers_of(rank, signal, all))
+                    ::kill(pid, signal);
     }
 
     void reap() {

@@ -5,6 +5,7 @@
 
 #include <charconv>
 #include <csignal>
+#include <cstdint>
 #include <dirent.h>
 #include <fcntl.h>
 #include <memory>
@@ -43,6 +44,18 @@ std::vector<pid_t> pids() {
         if (const auto pid = number(entry->d_name))
             out.push_back(*pid);
     return out;
+}
+
+// "SigCgt:\t0000000000000200" in /proc/<pid>/status: a bit for each signal. Who blocks it waits for it (sigwait, signalfd).
+bool takes(pid_t pid, int signal) {
+    for (const auto &line : split_lines(read_proc("/proc/" + std::to_string(pid) + "/status"))) {
+        const bool handled = starts_with(line, "SigCgt:"), blocked = starts_with(line, "SigBlk:");
+        const auto digits = line.find_last_of(" \t") + 1;
+        std::uint64_t mask = 0;
+        if ((handled || blocked) && std::from_chars(line.data() + digits, line.data() + line.size(), mask, 16).ec == std::errc{} && (mask >> (signal - 1) & 1) != 0)
+            return true;
+    }
+    return false;
 }
 
 } // namespace
@@ -86,6 +99,25 @@ std::vector<pid_t> descendants_of(pid_t root, const std::vector<ProcessSeen> &al
     }
     known.erase(root);
     return {known.begin(), known.end()};
+}
+
+std::vector<pid_t> takers_of(pid_t root, int signal, const std::vector<ProcessSeen> &all) {
+    std::vector<pid_t> takers, level{root};
+    std::set<pid_t> known{root};
+    while (!level.empty()) {
+        std::vector<pid_t> below;
+        for (const pid_t pid : level) {
+            if (takes(pid, signal)) {
+                takers.push_back(pid); // what it forked has its handler, too, and is not meant
+                continue;
+            }
+            for (const auto &process : all)
+                if (process.parent == pid && known.insert(process.pid).second)
+                    below.push_back(process.pid);
+        }
+        level = std::move(below);
+    }
+    return takers.empty() ? std::vector<pid_t>{root} : takers;
 }
 
 std::vector<pid_t> marked_processes(const std::function<bool(const Mark &)> &wanted) {

@@ -30,6 +30,10 @@ std::vector<ProcessSeen> list_processes();
 // All that descend from `root`, it not included; zombies included.
 std::vector<pid_t> descendants_of(pid_t root, const std::vector<ProcessSeen> &all);
 
+// Whom a signal is for that is sent to `root`: itself, where it has a handler or waits for it; else those nearest below it that do.
+// A launcher that knows nothing of it would die of it, and its workers be killed. Nobody does: `root`.
+std::vector<pid_t> takers_of(pid_t root, int signal, const std::vector<ProcessSeen> &all);
+
 // Processes of our user, but not ourselves, with a mark that `wanted` says yes to.
 std::vector<pid_t> marked_processes(const std::function<bool(const Mark &)> &wanted);
 // SIGKILL for them; how many there were.

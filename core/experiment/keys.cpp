@@ -276,7 +276,7 @@ std::vector<Row> checkpoint_rows() {
         {{.path = "checkpoint.save_signal",
           .type = KeyType::signal,
           .allowed = {"USR1", "USR2", "TERM", "INT", "HUP", "QUIT", "ALRM", "WINCH"},
-          .doc = "Signal at which the training saves and ends. Without it, it can't save on demand.",
+          .doc = "Signal at which the training saves and ends; launchers that know nothing of it are passed by. Without it, no save on demand.",
           .example = "USR1"},
          [](Draft &d) -> Slot { return &d.experiment.checkpoint.save_signal; }},
         {{.path = "checkpoint.save_time",

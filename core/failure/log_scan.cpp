@@ -17,6 +17,7 @@ namespace {
 
 constexpr std::size_t part_bytes = 256u << 10; // that a thread takes at once: half a millisecond of work
 constexpr std::size_t shared_bytes = 1024; // of two parts of one line
+constexpr std::string_view own_words = "trainctl-agent: ";
 constexpr std::size_t max_kept_line = 2048; // of a line, until it is known that its event is told
 
 bool counts(RuleRole role) { return role == RuleRole::root || role == RuleRole::cascade || role == RuleRole::wrapper; }
@@ -170,6 +171,8 @@ void LogScan::take_quiet(const QuietLines &lines) {
 }
 
 void LogScan::take_line(const LineMatch &match, const std::vector<int> &rules) {
+    if (starts_with(match.text, own_words)) // what was done about the run, not what befell it
+        return;
     rules_.assign(rules.begin() + match.first, rules.begin() + match.first + match.count);
     at_ = line_ + match.line;
     for (const int index : rules_)

@@ -136,7 +136,10 @@ std::string explain_text(const Json &answer, const ReportStyle &style) {
     return end.empty() ? text : text + "\n" + end;
 }
 
-std::string policy_text(const Json &classes) {
+std::string policy_text(const Json &policy) {
+    std::string keys;
+    for (const auto &key : items_of(policy, "keys"))
+        keys += fmt::format("| `{}` | {} | {} |\n", clean_text(key, "key"), clean_text(key, "default"), clean_text(key, "doc"));
     return "What follows from a failure, the first that applies:\n"
            "  1. A stop that was asked for, the end of the training, exit code 93: the run ends.\n"
            "  2. The job's end without a fault of the training (time limit, preemption): the next attempt goes on, free of charge.\n"
@@ -148,8 +151,9 @@ std::string policy_text(const Json &classes) {
            "     recovery.backoff, which doubles up to recovery.backoff_max.\n"
            "A node is avoided on proof at once, on suspicion when it was named before (recovery.avoid_for, recovery.avoid_max);\n"
            "a failure that leaves a node out counts against no budget. Any newer complete checkpoint refills all budgets.\n"
-           "And whatever the class: recovery.no_progress_max failures in a row without a newer checkpoint end the run.\n\n" +
-           classes_text(classes);
+           "And whatever the class: recovery.no_progress_max failures in a row without a newer checkpoint end the run.\n\n"
+           "| key | default | what it does |\n|---|---|---|\n" +
+           keys + "\n" + classes_text(member(policy, "classes"));
 }
 
 } // namespace trainctl

@@ -24,8 +24,9 @@ std::string summary_text(const Json &status, const ReportStyle &style);
 
 // Why a run did what it did, attempt by attempt. `answer` is the answer to "explain".
 std::string explain_text(const Json &answer, const ReportStyle &style);
-// How failures are decided on, in words, and the table of classes. `classes` is what classes_json gives.
-std::string policy_text(const Json &classes);
+// How failures are decided on, in words, with a table of keys and one of classes.
+// `policy`: {"keys": [{"key", "default", "doc"}], "classes": what classes_json gives}.
+std::string policy_text(const Json &policy);
 
 // The nodes that are suspected, for the user, and for an administrator. `answer` is the answer to "nodes".
 std::string nodes_text(const Json &answer, const ReportStyle &style);

@@ -35,6 +35,9 @@ class DrillCase(RunCase):
         cls.addClassCleanup(cls.sandbox.down, check=None)
         cls.sandbox.up("--nodes", str(cls.nodes), *flavour_options(), "--slurmd-timeout", "5", "--preempt-grace", "8", *cls.disk)
 
+    def change(self, run):
+        """The run, once more before it is submitted."""
+
     def begin(self, *kinds, steps=STEPS, **keys):
         """A run that survives these: with a spare where it loses a node, and time enough. What begins with "--" is for the
         trainer, and so are its values."""
@@ -47,6 +50,7 @@ class DrillCase(RunCase):
                            **({"resources__sbatch": ["--exclusive"]} if alone else {}),
                            **({"resources__spares": 1} if {"node-loss", "cut-off"} & set(kinds) else {}),
                            **({"resources__partition": "preemptible"} if "preempt" in kinds else {}), **keys})
+        self.change(run)
         run.submit()
         # Not by its lineage: reading those of many long runs keeps this process from hurting them in time.
         wait_until(lambda: ((run.attempt_record(1, "progress.json") or {}).get("step") or 0) >= 15, RUN_LIMIT, f"step 15 of {run.id}")

@@ -139,7 +139,7 @@ class Told(RunCase):
         told = self.sandbox.home.run("explain", "--policy").stdout
         for name in ("host-oom", "storage-full", "nccl-timeout", "unknown"):
             self.assertRegex(told, rf"(?m)^\| `?{name}`? ")
-        self.assertIn("recovery.no_progress_max", told)
+        self.assertRegex(told, r"(?m)^\| `recovery.no_progress_max` \| \d+ \| ")
 
 
 if __name__ == "__main__":

@@ -6,60 +6,10 @@ import signal
 import unittest
 
 from harness import wait_until
-from runs import RunCase, alive, command_name, kill, parents, write
-
-# What a launcher of torch does with these options, and a record of what it was told.
-TORCHRUN = """#!/bin/bash
-for word; do case $word in
-  --nnodes=*) nodes=${word#*=} ;;
-  --node_rank=*) node=${word#*=} ;;
-  --nproc_per_node=*) count=${word#*=} ;;
-  --rdzv_id=*) id=${word#*=} ;;
-  --master_addr=*) export MASTER_ADDR=${word#*=} ;;
-  --master_port=*) export MASTER_PORT=${word#*=} ;;
-  --*) ;;
-  *) break ;;
-esac; shift; done
-echo "$id $node of $nodes, $count each, $MASTER_ADDR:$MASTER_PORT, $1" >> "$TORCHRUN_SAYS"
-export WORLD_SIZE=$((nodes * count)) LOCAL_WORLD_SIZE=$count
-for ((local = 0; local < count; ++local)); do
-  RANK=$((node * count + local)) LOCAL_RANK=$local python3 -u "$@" &
-done
-code=0
-for ((local = 0; local < count; ++local)); do
-  wait -n || { code=$?; kill $(jobs -p); break; }
-done
-exit $code
-"""
-
-# A rank that speaks to PMI before it trains, as an MPI library does.
-MPI_RANK = """import json, os, socket, sys
-fd = os.environ["PMI_FD"]
-pmi = socket.socket(fileno=os.dup(int(fd)))
-pmi.sendall(b"cmd=init pmi_version=2 pmi_subversion=0\\n")
-answer = pmi.recv(200).decode()
-said = {name: os.environ.get(name) for name in (
-    "RANK", "LOCAL_RANK", "WORLD_SIZE", "PMI_RANK", "PMI_SIZE", "SLURM_PROCID", "SLURM_LOCALID", "SLURM_NTASKS", "FROM_SETUP")}
-said["answer"] = answer
-with open(f"{sys.argv[1]}/mpi.{os.environ['TRAINCTL_ATTEMPT']}.{os.environ['TRAINCTL_GENERATION']}.{os.environ['RANK']}.json", "w") as file:
-    json.dump(said, file)
-os.execv(sys.executable, [sys.executable, "-u", *sys.argv[2:]])
-"""
-
+from launchers import by_srun, by_torchrun
+from runs import RunCase, alive, command_name, kill, parents
 
 class Launchers(RunCase):
-    def launched(self, run, **launch):
-        run.experiment["launch"].update(launch)
-        run.write()
-        run.submit()
-        return run
-
-    def by_srun(self, name, **keys):
-        run = self.make(name, resources__nodes=2, environment__setup="export FROM_SETUP=yes", **keys)
-        write(f"{run.folder}/rank.py", MPI_RANK)
-        python, _, *rest = run.experiment["launch"]["command"]
-        return self.launched(run, kind="srun", mpi="pmi2", command=[python, f"{run.folder}/rank.py", run.folder, *rest])
-
     def said(self, run):
         found = []
         for name in sorted(os.listdir(run.folder)):
@@ -69,7 +19,9 @@ class Launchers(RunCase):
         return found
 
     def test_srun_starts_the_ranks_with_pmi_and_the_agents_hold_them(self):
-        run = self.by_srun("mpi", steps=60)
+        run = self.make("mpi", resources__nodes=2, environment__setup="export FROM_SETUP=yes", steps=60)
+        by_srun(run)
+        run.submit()
         run.wait_step(25)
         victim = run.rank(3)
         self.assertIn("slurmstepd", [command_name(pid) for pid in parents(victim)])
@@ -96,16 +48,16 @@ class Launchers(RunCase):
 
     def test_an_srun_that_refuses_is_told_in_its_words(self):
         run = self.make("nompi", recovery__no_progress_max=1, recovery__standby="off")
-        self.launched(run, kind="srun", mpi="no_such_mpi")
+        run.experiment["launch"].update(kind="srun", mpi="no_such_mpi")
+        run.write()
+        run.submit()
         run.wait_end("failed")
         self.assertIn("no_such_mpi", run.read("attempts/001/logs/agent.log"))
 
     def test_torchrun_is_told_where_it_stands_in_each_generation(self):
         run = self.make("torchrun", resources__nodes=2, steps=60)
-        write(f"{run.folder}/torchrun", TORCHRUN, 0o755)
-        run.experiment["environment"] = {"setup": f"export PATH={run.folder}:$PATH TORCHRUN_SAYS={run.folder}/says"}
-        command = run.experiment["launch"]["command"]
-        self.launched(run, kind="node", preset="torchrun", command=["python3", *command[1:]])
+        by_torchrun(run)
+        run.submit()
         run.wait_step(25)
         at = run.entries()[-1]["step"]
         kill(run.rank(1), signal.SIGKILL)

@@ -133,6 +133,26 @@ TEST_CASE("guard: exits, signals to the ranks themselves, and SIGTERM is for oth
     CHECK(eventually([&] { return it.dead(); }));
 }
 
+TEST_CASE("guard: a signal passes a launcher that knows nothing of it, and stops at the worker that does") {
+    GuardSpec spec;
+    // The worker's child has inherited nothing: it would die of the signal, and say so by its end.
+    spec.command = {"bash", "-c", "bash -c \"trap 'echo saved' USR1; { sleep 1006 || echo hurt; } & echo up; while :; do sleep 0.05; done\" & wait; echo launcher went on"};
+    spec.directory = "/";
+    spec.environment = {{"PATH", "/usr/bin:/bin"}};
+    spec.ranks.resize(1);
+    spec.lease_end = soon(60s);
+    Guarded it{spec};
+    REQUIRE(eventually([&] { return !it.dead() && it.has_said(0, "up"); }));
+    tell_signal(it.guard, SIGUSR1);
+    REQUIRE(eventually([&] { return !it.dead() && it.has_said(0, "saved"); }));
+    tell_signal(it.guard, SIGUSR1);
+    REQUIRE(eventually([&] { return !it.dead() && it.has_said(0, "saved\nsaved"); }));
+    CHECK(!it.has_said(0, "hurt"));
+    CHECK(it.exits.empty());
+    tell_kill(it.guard);
+    CHECK(eventually([&] { return it.dead(); }));
+}
+
 TEST_CASE("guard: a program that can't be started says so on its own stderr") {
     GuardSpec spec;
     spec.command = {"/no/such/program"};

@@ -35,6 +35,12 @@ std::string noise(std::mt19937 &random, int lines) {
 
 } // namespace
 
+TEST_CASE("scan: what our own programs say in a job's output is no cause") {
+    const std::string refused = "standby_failed: sbatch: error: Batch job submission failed: Unspecified error\n";
+    CHECK(rules_of(scanned(builtin_matcher(), "trainctl-agent: " + refused)).empty());
+    CHECK(rules_of(scanned(builtin_matcher(), refused)).size() == 1);
+}
+
 TEST_CASE("scan: what is found does not depend on where blocks end, nor on how many threads read them") {
     std::mt19937 random(11);
     const auto text = noise(random, 400);
