@@ -44,11 +44,12 @@ class DrillCase(RunCase):
         options = kinds[next((at for at, word in enumerate(kinds) if word.startswith("--")), len(kinds)):]
         kinds = kinds[:len(kinds) - len(options)]
         alone = not ALONE.isdisjoint(kinds)
+        losses = len({"node-loss", "cut-off"} & set(kinds))
         run = self.make("dr-" + "-".join(kind[:9] for kind in kinds), *options, steps=steps, step_time=0.1, every=10,
                         **{"recovery__in_place": "on", "recovery__node_timeout": "4s", "recovery__no_progress_max": 6,
-                           "health__stall_timeout": "6s", "health__min_free": "16M", "resources__nodes": 2, "resources__time": "15m",
+                           "health__stall_timeout": "6s", "health__min_free": "16M", "resources__nodes": max(2, 1 + losses), "resources__time": "15m",
                            **({"resources__sbatch": ["--exclusive"]} if alone else {}),
-                           **({"resources__spares": 1} if {"node-loss", "cut-off"} & set(kinds) else {}),
+                           **({"resources__spares": losses} if losses else {}),
                            **({"resources__partition": "preemptible"} if "preempt" in kinds else {}), **keys})
         self.change(run)
         run.submit()

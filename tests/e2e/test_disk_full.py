@@ -79,7 +79,7 @@ class DiskFullTest(RunCase):
         run.wait_step(22)
         wait_until(run.newest_checkpoint, what="a checkpoint")
         filler = self.fill(root)
-        wait_until(lambda: not run.processes("trainer.py"), RUN_LIMIT, "the end of a training that can't save")
+        wait_until(lambda: not any("trainer.py" in " ".join(words) for words in run.processes().values()), RUN_LIMIT, "the end of a training that can't save")
         newest = run.newest_checkpoint()
         self.assertLess(newest, 200)
         # No restart makes room: it stops, and says what to do.

@@ -92,7 +92,7 @@ class Decisions(InPlaceCase):
 
     # The newest checkpoint is cut short: the one before it is taken.
     def start_corrupt(self, name):
-        return self.make_and_submit(name, "--truncate-newest-at", "20", "--crash-attempts", "1", steps=40, recovery__no_progress_max=2)
+        return self.make_and_submit(name, "--truncate-newest-at", "20", "--crash-attempts", "1", steps=40, recovery__in_place="off")
 
     def check_corrupt(self, run):
         run.wait_end()
