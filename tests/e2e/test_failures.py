@@ -97,7 +97,7 @@ class Decisions(InPlaceCase):
             self.skipTest(f"no limits of memory: {machine['no_cgroups']}")
 
         def run(kind):
-            return self.begin_command(f"oom-{kind}", ["tail", "/dev/zero"], launch__kind=kind, launch__per_node=1, resources__memory="600MB")
+            return self.begin_command(f"oom-{kind}", ["tail", "/dev/zero"], launch__kind=kind, launch__per_node=1, resources__mem="1200M")
         for kind, begun in all_at_once(run, ("ranks", "srun")).items():
             with self.subTest(kind):
                 failure, text = self.check_stopped(begun.result(), "host-oom", 2)
