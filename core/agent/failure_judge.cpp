@@ -13,6 +13,7 @@
 #include <fmt/format.h>
 #include <fstream>
 #include <random>
+#include <set>
 
 namespace trainctl {
 
@@ -26,6 +27,7 @@ constexpr std::uint64_t most_bytes_of_a_log = 64u << 20;
 constexpr Duration reading_limit = 10s;
 constexpr std::size_t block_bytes = 1u << 20;
 constexpr std::chrono::seconds longest_doubt = 24h;
+constexpr double longest_echo_s = 60; // a loader's queue, and a few beats
 constexpr Duration room_patience = 30s, look_again = 500ms; // for whoever filled a disk to notice
 
 Instant now() { return std::chrono::steady_clock::now(); }
@@ -47,6 +49,25 @@ std::optional<LogFindings> scan_file(RuleMatcher &matcher, const std::string &pa
         scan.feed(std::string_view{block}.substr(0, static_cast<std::size_t>(file.gcount())));
     }
     return scan.finish();
+}
+
+// The training went on for longer after it than news of its last step may have been on their way.
+bool outlived(const Observation &seen, const FailureFacts &facts) {
+    return seen.at && facts.stepped_s && *facts.stepped_s - *seen.at > longest_echo_s;
+}
+
+// False where all nodes could look, and none saw one.
+std::optional<bool> seen_oom_kills(const FailureFacts &facts) {
+    std::set<std::string> without;
+    for (const auto &sight : facts.sights) {
+        const auto kill = std::find_if(sight.observations.begin(), sight.observations.end(), [](const auto &seen) { return seen.what == "oom-kill"; });
+        if (kill != sight.observations.end() && !outlived(*kill, facts))
+            return true;
+        if (sight.oom_kills == 0)
+            without.insert(sight.node);
+    }
+    const bool all = std::all_of(facts.nodes.begin(), facts.nodes.end(), [&](const auto &node) { return without.count(node) != 0; });
+    return all && !facts.nodes.empty() ? std::optional{false} : std::nullopt;
 }
 
 // Of those nodes whose ranks ended first, before those that were lost, before rank 0's.
@@ -117,6 +138,11 @@ Evidence FailureJudge::evidence_of(const FailureFacts &facts) {
     if (facts.kind == OutcomeKind::node_lost)
         for (const auto &node : facts.lost_nodes)
             evidence.observations.push_back({"node-lost", node, facts.text, {}, {}});
+    evidence.oom_kills = seen_oom_kills(facts);
+    for (const auto &sight : facts.sights)
+        for (const auto &seen : sight.observations)
+            if (!outlived(seen, facts))
+                evidence.observations.push_back(seen);
     for (const auto &failure : facts.earlier) {
         auto &earlier = evidence.earlier.emplace_back();
         earlier.failure_class = failure.failure_class;

@@ -2,6 +2,7 @@
 // ends everything again. run_head() does the I/O; what it does when is decided by HeadMachine (head_machine.h).
 #pragma once
 
+#include "agent/sight.h"
 #include "base/clock.h"
 #include "base/ids.h"
 #include "base/json.h"
@@ -62,6 +63,8 @@ struct FailureFacts {
     std::optional<std::int64_t> newest_before; // checkpoint: its step, when the last failure was judged
     std::vector<Failure> earlier;     // since that one
     bool drilled = false;             // somebody tried a fault on it: no node is to blame
+    std::vector<Sight> sights = {};   // of nodes whose agents said what they saw
+    std::optional<double> stepped_s = {}; // when the last step was heard of: seconds since the generation began
 };
 struct NextStart {
     std::optional<CheckpointSeen> checkpoint; // nothing: from the beginning

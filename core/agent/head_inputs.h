@@ -19,6 +19,7 @@ struct NodeRenewed { std::string node; };            // another agent runs there
 struct SetupDone { std::string node; bool ok = true; std::string text; bool bad_node = false; };
 struct RankExited { int generation = 0; RankExit exit; };
 struct NodeRanksDead { std::string node; int generation = 0; bool confirmed = true; };
+struct NodeSaw { Sight sight; };                     // of the generation before its ranks are dead
 struct NodeTerm { std::string node; };               // the agent there got SIGTERM
 struct ProgressSeen { std::optional<std::int64_t> step; std::optional<double> loss, rate; std::string activity = {}; };
 struct EvidenceDone { std::string node; int generation = 0; std::string text; };
@@ -38,7 +39,7 @@ struct BeatWritten { Instant started; };
 struct BeatFailed { std::string why; };
 struct Superseded {};
 struct Tick {};
-using HeadInput = std::variant<NodeConnected, NodeClosed, NodeHeard, NodeRenewed, SetupDone, RankExited, NodeRanksDead, NodeTerm,
+using HeadInput = std::variant<NodeConnected, NodeClosed, NodeHeard, NodeRenewed, SetupDone, RankExited, NodeRanksDead, NodeSaw, NodeTerm,
                                ProgressSeen, EvidenceDone, CheckpointPolled, CheckpointChosen, StepEnded, EarlySignal, TermSignal,
                                StopWish, SaveWish, WishesSeen, BeatWritten, BeatFailed, Superseded, Tick>;
 

@@ -89,7 +89,7 @@ std::optional<Instant> HeadMachine::wake_at() const {
     if (unlooked_)
         next = std::min(next, *looked_ + look_pause_);
     const auto lease_end = phase_ == HeadPhase::killing ? std::nullopt : lease_.end(); // over or not: they are being killed
-    for (const auto &at : {now_.term_verdict_at, now_.baseline_by, now_.evidence_by, lease_end, stall_at(), not_before_, agents_again_at_})
+    for (const auto &at : {now_.term_verdict_at, now_.baseline_by, now_.evidence_by, lease_end, stall_at(), look_end(), not_before_, agents_again_at_})
         if (at)
             next = std::min(next, *at);
     return next;
@@ -155,6 +155,10 @@ void HeadMachine::take(const HeadInput &input, Instant now, Actions &out) {
                     auto &known = in.confirmed ? node->dead_generation : node->doubtful_generation;
                     known = std::max(known, in.generation);
                 }
+            },
+            [&](const NodeSaw &in) {
+                if (in.sight.generation == generation_)
+                    now_.sights[in.sight.node] = in.sight;
             },
             [&](const NodeTerm &in) {
                 const bool first = !std::exchange(node_term_, true);

@@ -34,6 +34,7 @@ private:
     // Of one generation; a new one begins with a fresh one.
     struct Current {
         std::map<int, RankExit> exits;  // by rank
+        std::map<std::string, Sight> sights; // by node
         std::set<std::string> lost;     // nodes
         bool all_dead = true;           // its ranks, once it was concluded
         std::optional<RankExit> first;  // the failure that came first by its own time
@@ -86,6 +87,7 @@ private:
     void advance_training(Instant now, Actions &out);
     void advance_saving(Instant now, Actions &out);
     void advance_killing(Instant now, Actions &out);
+    std::optional<Instant> look_end() const;
     void beat(Instant now, Actions &out);
 
     // head_machine_generations.cpp: from one generation to the next.

@@ -111,6 +111,10 @@ FailureFacts HeadMachine::failure_facts() const {
     for (const auto &[rank, exit] : now_.exits)
         if (!exit.killed)
             facts.exits.push_back(exit);
+    for (const auto &[node, sight] : now_.sights)
+        facts.sights.push_back(sight);
+    if (now_.stepped)
+        facts.stepped_s = seconds(*now_.stepped - training_since_);
     return facts;
 }
 

@@ -15,6 +15,7 @@ using namespace std::chrono_literals;
 constexpr Duration setup_limit = 2h;      // a setup may install things, but not for ever
 constexpr Duration spare_wait = 30s;      // for the spares, once there are nodes enough without them
 constexpr Duration settle = 2s;           // for nodes that are set up a moment after the others
+constexpr Duration look_limit = 2500ms;   // agents give their tools 2 s
 constexpr Duration evidence_limit = 10s;  // agents need 8 s at most
 
 double seconds(Duration duration) { return std::chrono::duration<double>(duration).count(); }
@@ -162,6 +163,16 @@ void HeadMachine::advance_saving(Instant now, Actions &out) {
         begin_kill(now_.kind, "the ranks did not end in time", now, out);
 }
 
+// Until when it is waited for agents that look at their chips: what they see says which nodes to go on with.
+std::optional<Instant> HeadMachine::look_end() const {
+    const bool looking = std::any_of(now_.sights.begin(), now_.sights.end(), [this](const auto &seen) {
+        return seen.second.looking && fleet_.at(seen.first).connected;
+    });
+    const Instant end = phase_since_ + look_limit;
+    const bool waits = phase_ == HeadPhase::killing && config_.judged && !ending_ && looking && jumps_.last() < end;
+    return waits ? std::optional{end} : std::nullopt;
+}
+
 void HeadMachine::advance_killing(Instant now, Actions &out) {
     bool all_dead = true, waiting = false;
     for (const auto &name : generation_ > 0 ? members_ : std::vector<std::string>{}) {
@@ -176,6 +187,7 @@ void HeadMachine::advance_killing(Instant now, Actions &out) {
         all_dead = all_dead && dead;
         waiting = waiting || (!dead && !doubtful);
     }
+    waiting = waiting || look_end();
     if (!waiting || now >= deadline_)
         conclude(all_dead, !waiting, now, out);
 }

@@ -80,6 +80,10 @@ HeadNodes::Heard HeadNodes::take(const std::string &node, const Report &report) 
         out.inputs.emplace_back(NodeTerm{node});
     if (report.evidence_generation > 0)
         out.inputs.emplace_back(EvidenceDone{node, report.evidence_generation, report.evidence});
+    if (report.sight.generation > 0) { // before that its ranks are dead: then the failure is judged
+        out.inputs.emplace_back(NodeSaw{report.sight});
+        std::get<NodeSaw>(out.inputs.back()).sight.node = node;
+    }
     for (const auto &exit : report.exits) {
         if (known_exits_.insert({report.generation, exit.rank}).second) {
             out.exits.push_back(exit);

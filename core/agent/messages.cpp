@@ -1,5 +1,7 @@
 #include "agent/messages.h"
 
+#include <type_traits>
+
 // What is not there is left out, and stays as it is when read.
 template <class T> struct nlohmann::adl_serializer<std::optional<T>> {
     static void to_json(json &out, const std::optional<T> &value) {
@@ -25,6 +27,8 @@ NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(DrillDone, number, text)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Report, sequence, agent, setup, setup_text, bad_node, address, free_port, generation, exits,
                                    dead_generation, doubtful_generation, term, step, loss, rate, activity, evidence_generation,
                                    evidence, note, dropped_lines, drills)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Observation, what, node, text, rank, at)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Sight, node, generation, oom_kills, looking, observations)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(NodeConfig, run, attempt, job, scancel, slurm_conf, run_dir, work_dir, logs_dir, checkpoint_dir, setup, patterns, chip,
                                    chips_per_node, ranks_per_node, heartbeat_ms, lease_ms, leave_ms, preflight, check,
                                    min_free_mib, memory_mib, given_mib, clock_ms)
@@ -35,12 +39,18 @@ NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(HeadAddress, addresses, port, secret)
 
 namespace {
 
+constexpr const char *sight_key = "sight";
+
 template <class T> Result<T> parse(std::string_view text, const std::string &where) {
     auto json = parse_json(text, where);
     if (!json)
         return json.error();
     try {
-        return json->get<T>();
+        auto out = json->get<T>();
+        if constexpr (std::is_same_v<T, Report>)
+            if (const auto sight = json->find(sight_key); sight != json->end())
+                out.sight = sight->template get<Sight>();
+        return out;
     } catch (const Json::exception &problem) {
         return Error{ErrorKind::invalid, problem.what(), where, ""};
     }
@@ -48,7 +58,12 @@ template <class T> Result<T> parse(std::string_view text, const std::string &whe
 
 } // namespace
 
-Json to_json(const Report &report) { return Json(report); }
+Json to_json(const Report &report) {
+    Json out = report;
+    if (report.sight.generation > 0) // a beat says nothing of it
+        out[sight_key] = report.sight;
+    return out;
+}
 Json to_json(const Order &order) { return Json(order); }
 Json to_json(const HeadAddress &address) { return Json(address); }
 Result<Report> report_from(std::string_view text) { return parse<Report>(text, "report"); }

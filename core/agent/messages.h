@@ -2,6 +2,7 @@
 // that got lost is made good by the next. Pure.
 #pragma once
 
+#include "agent/sight.h"
 #include "base/json.h"
 #include "base/process.h"
 #include "base/result.h"
@@ -51,6 +52,7 @@ struct Report {
     std::string note;             // for the log: what is odd on this node
     std::int64_t dropped_lines = 0; // of output: this agent could not write them to its logs
     std::vector<DrillDone> drills;
+    Sight sight;                  // of `generation`; agents of before there was any don't send it
 };
 
 // What an agent needs to know once.

@@ -1,5 +1,6 @@
 #include "agent/node.h"
 
+#include "agent/chip_look.h"
 #include "agent/drill.h"
 #include "agent/evidence.h"
 #include "agent/head_watch.h"
@@ -64,8 +65,11 @@ private:
     void reap() {
         int status = 0;
         for (pid_t pid = 0; (pid = ::waitpid(-1, &status, WNOHANG)) > 0;)
-            if (preparation_)
+            if (preparation_) {
                 preparation_->child_ended(pid, status);
+                if (chips_)
+                    chips_->child_ended(pid, status);
+            }
     }
 
     void log(const std::string &text) {
@@ -167,6 +171,8 @@ private:
 
     void prepared() {
         port_ = free_port();
+        if (preparation_ && preparation_->state() == SetupState::ok && preparation_->looked())
+            chips_ = std::make_unique<ChipLook>(loop_, logs_, ChipLook::Setting{plan_.program, plan_.node, *preparation_->looked(), [this] { report(); }});
         if (preparation_) // else it is being made, and whoever does that reports
             report();
     }
@@ -178,6 +184,8 @@ private:
         request.mark = {config_->run, config_->attempt, current_, plan_.node};
         request.environment = preparation_->environment();
         log("collecting what the ranks hang in: " + request.file);
+        if (chips_)
+            chips_->start(current_);
         evidence_.start(request, [this, generation = current_](const std::string &summary) {
             evidence_done_ = generation;
             evidence_text_ = summary;
@@ -237,6 +245,9 @@ private:
             if (const auto dropped = logs_.dropped_lines(); dropped > 0)
                 log_.warning(fmt::format("{} lines of output could not be kept so far", dropped));
         }
+        for (auto at = reported_exits_; chips_ && at < generation_->exits().size(); ++at)
+            if (chips_may_have_to_do_with(generation_->exits()[at]))
+                chips_->start(current_);
         const bool urgent = generation_->exits().size() > reported_exits_ || dead_ > reported_dead_ || generation_->doubtful() ||
                             (generation_->progress().step && reported_step_of_ < current_);
         if (urgent)
@@ -288,6 +299,10 @@ private:
             out.loss = generation_->progress().loss;
             out.rate = generation_->progress().rate;
             out.activity = generation_->activity();
+            generation_->look();
+            out.sight = generation_->sight();
+            if (chips_)
+                chips_->tell(out.sight);
         }
         out.drills = drills_.done();
         reported_dead_ = dead_;
@@ -306,6 +321,8 @@ private:
         head_.stop();
         if (preparation_)
             preparation_->kill();
+        if (chips_)
+            chips_->kill();
         if (generation_)
             generation_->kill();
         leave();
@@ -341,6 +358,7 @@ private:
     HeadConnection head_;
     std::optional<NodeConfig> config_;
     std::unique_ptr<NodePreparation> preparation_;
+    std::unique_ptr<ChipLook> chips_;
     std::unique_ptr<NodeGeneration> generation_;
     std::vector<RankExit> start_failures_;
     std::vector<std::string> early_log_;

@@ -96,9 +96,11 @@ GuardSpec NodeGeneration::guard_spec() const {
 // Where the head has srun start the ranks, its token is in the environment.
 Result<Guard> NodeGeneration::launch_guard() {
     const auto token = spec_.environment.find(task_token_variable);
-    if (token == spec_.environment.end())
+    if (token == spec_.environment.end()) {
+        oom_.add(::getpid()); // they stay where we are
         return start_guard(setting_.program, guard_spec());
-    tasks_ = std::make_unique<SrunRanks>(loop_, SrunRanks::Setting{token->second, setting_.node, setting_.log});
+    }
+    tasks_ = std::make_unique<SrunRanks>(loop_, SrunRanks::Setting{token->second, setting_.node, setting_.log, [this](pid_t task) { oom_.add(task); }});
     return tasks_->start(guard_spec());
 }
 
@@ -212,6 +214,29 @@ void NodeGeneration::take_exit(const GuardedExit &exit) {
     setting_.log(fmt::format("rank {} ended: code {}, signal {}, {:.1f} s after the start of generation {}", out.rank,
                              out.exit_code, out.signal, out.at_s, spec_.generation));
     exits_.push_back(std::move(out));
+    look();
+}
+
+void NodeGeneration::look() { oom_.read(std::chrono::duration<double>(now() - started_).count()); }
+
+Sight NodeGeneration::sight() const {
+    Sight out;
+    if (exits_.empty() && !dead_)
+        return out;
+    out.generation = spec_.generation;
+    out.oom_kills = oom_.kills();
+    if (out.oom_kills.value_or(0) == 0)
+        return out;
+    // Where others live in the same cgroup, it may have been one of theirs.
+    const auto by_sigkill = [](const RankExit &exit) { return !exit.killed && (exit.signal == SIGKILL || exit.exit_code == 128 + SIGKILL); };
+    if (!oom_.of_one_job() && std::none_of(exits_.begin(), exits_.end(), by_sigkill)) {
+        out.oom_kills.reset();
+        return out;
+    }
+    out.observations.push_back({"oom-kill", setting_.node, fmt::format("the kernel killed {} for want of memory (oom_kill in {})",
+                                                                      *out.oom_kills == 1 ? "a process" : fmt::format("{} processes", *out.oom_kills), oom_.where()),
+                                {}, oom_.last_at()});
+    return out;
 }
 
 void NodeGeneration::read_news() {
@@ -226,6 +251,7 @@ void NodeGeneration::read_news() {
             return guard_gone();
     }
     if (dead_) {
+        look();
         for (std::size_t i = 0; i < streams_.size(); ++i)
             for (std::size_t n = 0; n < most_reads_at_exit && streams_[i]->fd; ++n)
                 read_output(i);

@@ -5,6 +5,7 @@
 #include "agent/log_writer.h"
 #include "agent/loop.h"
 #include "agent/messages.h"
+#include "agent/oom_kills.h"
 #include "agent/processes.h"
 #include "agent/progress_file.h"
 #include "agent/rank_output.h"
@@ -43,6 +44,8 @@ public:
     bool doubtful() const { return doubtful_; }
     const ProgressFound &progress() const { return progress_; }
     const std::string &activity() const { return activity_; } // as the training's progress file says
+    void look();         // at what the kernel counts
+    Sight sight() const; // once a rank ended: before that there is nothing to explain
 
 private:
     struct Stream;
@@ -71,6 +74,7 @@ private:
     std::vector<std::unique_ptr<Stream>> streams_;
     std::vector<std::unique_ptr<RankState>> ranks_;
     std::vector<RankExit> exits_;
+    OomWatch oom_;
     ProgressFound progress_;
     std::string log_path_, activity_, progress_folder_;
     std::vector<ProgressFileReader> progress_files_; // by local rank

@@ -142,6 +142,8 @@ void NodePreflight::take_line(const std::string &line) {
         break;
     case Finding::bad:
         keep(bad_, said->text);
+        if (!said->fact.empty() && faults_.size() < most_findings)
+            faults_.push_back(*said);
         break;
     case Finding::shared:
         keep(shared_, said->text);
@@ -206,6 +208,7 @@ void NodePreflight::done() {
     PreflightResult result;
     result.ok = bad_.empty() && shared_.empty();
     result.by_node = !bad_.empty();
+    result.faults = faults_;
     auto lines = bad_;
     lines.insert(lines.end(), shared_.begin(), shared_.end());
     lines.insert(lines.end(), warnings_.begin(), warnings_.end());

@@ -59,6 +59,7 @@ private:
     Loop::Timer timer_ = 0;
     std::string doing_;
     std::vector<std::string> bad_, shared_, warnings_, fine_;
+    std::vector<PreflightLine> faults_;
 };
 
 } // namespace trainctl

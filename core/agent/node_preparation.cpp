@@ -41,6 +41,7 @@ void NodePreparation::look() {
     spec.log_path = fmt::format("{}/setup/{}.log", config_.logs_dir, setting_.node);
     spec.environment = environment_;
     spec.directory = config_.work_dir;
+    looked_ = spec;
     preflight_ = std::make_unique<NodePreflight>(loop_, logs_, NodePreflight::Setting{setting_.program, std::move(spec), [this](const PreflightResult &result) {
                                                                                           setting_.log("preflight: " + result.text);
                                                                                           result.ok ? run_setup() : done({false, result.text, {}}, result.by_node);

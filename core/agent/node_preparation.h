@@ -8,6 +8,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 
 namespace trainctl {
 
@@ -29,6 +30,7 @@ public:
     const std::string &text() const { return text_; } // of a failed one
     bool bad_node() const { return bad_node_; }
     const std::string &note() const { return note_; }
+    const std::optional<PreflightSpec> &looked() const { return looked_; } // at the node, in this way; nothing: not at all
     const Environment &environment() const { return environment_; } // what ranks start from
 
 private:
@@ -46,6 +48,7 @@ private:
     SetupState state_ = SetupState::none;
     std::string text_, note_;
     Environment environment_;
+    std::optional<PreflightSpec> looked_;
     bool bad_node_ = false;
 };
 

@@ -44,15 +44,18 @@ std::string mib_text(std::uint64_t amount) { return human_bytes(amount * mib); }
 std::string to_string(const PreflightLine &line) {
     std::string text = valid_utf8(line.text); // tools may print anything
     std::replace_if(text.begin(), text.end(), [](unsigned char c) { return c < ' ' || c == 127; }, ' ');
-    return fmt::format("{} {}", finding_names.at(static_cast<std::size_t>(line.finding)), text);
+    return fmt::format("{}{}{} {}", finding_names.at(static_cast<std::size_t>(line.finding)), line.fact.empty() ? "" : ":", line.fact, text);
 }
 
 std::optional<PreflightLine> parse_preflight_line(std::string_view text) {
     const auto space = text.find(' ');
-    const auto found = std::find(finding_names.begin(), finding_names.end(), text.substr(0, space));
-    if (found == finding_names.end() || space == std::string_view::npos)
+    const auto word = text.substr(0, space);
+    const auto name = word.substr(0, word.find(':'));
+    const auto found = std::find(finding_names.begin(), finding_names.end(), name);
+    if (found == finding_names.end() || space == std::string_view::npos || (!word.empty() && word.back() == ':'))
         return std::nullopt;
-    return PreflightLine{static_cast<Finding>(found - finding_names.begin()), std::string{text.substr(space + 1)}};
+    return PreflightLine{static_cast<Finding>(found - finding_names.begin()), std::string{text.substr(space + 1)},
+                         std::string{name.size() < word.size() ? word.substr(name.size() + 1) : ""}};
 }
 
 std::string preflight_spec_text(const PreflightSpec &spec) {
@@ -62,7 +65,8 @@ std::string preflight_spec_text(const PreflightSpec &spec) {
                           {"job_memory_mib", spec.job_memory_mib},
                           {"chips_per_node", spec.chips_per_node},
                           {"chip", spec.chip},
-                          {"head_clock_ms", spec.head_clock_ms}});
+                          {"head_clock_ms", spec.head_clock_ms},
+                          {"chips_since_s", spec.chips_since_s}});
 }
 
 Result<PreflightSpec> preflight_spec_from(std::string_view text) {
@@ -78,6 +82,7 @@ Result<PreflightSpec> preflight_spec_from(std::string_view text) {
         out.chips_per_node = json->at("chips_per_node").get<int>();
         out.chip = json->at("chip").get<std::string>();
         out.head_clock_ms = json->at("head_clock_ms").get<std::int64_t>();
+        out.chips_since_s = json->at("chips_since_s").get<double>();
         return out;
     } catch (const Json::exception &error) {
         return Error{ErrorKind::invalid, error.what(), "the preflight's order", ""};

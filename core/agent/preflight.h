@@ -24,12 +24,7 @@ struct PreflightSpec {
     std::string log_path;
     Environment environment;          // of the tools and of `check`
     std::string directory;            // of `check`
-};
-
-struct PreflightResult {
-    bool ok = false;
-    bool by_node = false; // what is bad is the node's own, and not a place that all nodes share
-    std::string text; // one line a finding: what was measured, what was expected; of a bad node what is bad, first
+    double chips_since_s = 0;         // above 0: at nothing but chips, in little time, for what befell them since then (CLOCK_MONOTONIC)
 };
 
 // doing: what is being looked at, until the next; shared: bad, but no fault of this node.
@@ -38,8 +33,16 @@ enum class Finding { doing, fine, warning, bad, shared, end };
 struct PreflightLine {
     Finding finding = Finding::fine;
     std::string text;
+    std::string fact = {}; // of a bad one: what failure rules know as "saw <fact>"; empty: none of them does
 };
-// How the process tells: one line each, "bad disk: ..."; nothing for what is not such a line.
+
+struct PreflightResult {
+    bool ok = false;
+    bool by_node = false; // what is bad is the node's own, and not a place that all nodes share
+    std::string text; // one line a finding: what was measured, what was expected; of a bad node what is bad, first
+    std::vector<PreflightLine> faults; // of them those that rules know
+};
+// How the process tells: one line each, "bad disk: ...", "bad:gpu-ecc chip 0 ..."; nothing for what is not such a line.
 std::string to_string(const PreflightLine &line);
 std::optional<PreflightLine> parse_preflight_line(std::string_view text);
 

@@ -13,11 +13,11 @@ namespace trainctl {
 
 namespace {
 
-constexpr double recent_seconds = 3600; // what broke a chip longer ago was seen, and mended, by others
-
 // Those whose immediate action in NVIDIA's catalog is to reset the GPU or to restart the machine, and 48, an
 // uncorrected memory error: https://docs.nvidia.com/deploy/xid-errors/analyzing-xid-catalog.html
 constexpr std::array fatal_xids{46, 48, 62, 64, 79, 95, 109, 110, 119, 120, 136, 140, 143, 151, 155, 156, 158};
+constexpr std::array memory_xids{48, 64, 95, 140}; // of those, the ones of its memory
+constexpr int lost_xid = 79;
 constexpr int recovery_xid = 154; // "GPU recovery action changed from 0x1 (GPU Reset Required) to 0x0 (None)"
 
 template <class Number> std::optional<Number> number(std::string_view text) {
@@ -50,6 +50,14 @@ std::vector<std::string> cells(std::string_view line) {
     for (auto &cell : out)
         cell = std::string{trim(cell)};
     return out;
+}
+
+constexpr const char *lost_fact = "gpu-lost", *memory_fact = "gpu-ecc", *driver_fact = "gpu-xid"; // of templates/failure_rules.yaml
+
+const char *fact_of(int xid) {
+    if (std::find(memory_xids.begin(), memory_xids.end(), xid) != memory_xids.end())
+        return memory_fact;
+    return xid == lost_xid ? lost_fact : driver_fact;
 }
 
 bool says_lost(std::string_view line) {
@@ -193,7 +201,7 @@ std::vector<ChipSeen> chips_of_job(const std::vector<ChipSeen> &all, int chips_p
 std::vector<PreflightLine> judge_chips(const std::string &tool, const ChipsAnswer &answer, int chips_per_node) {
     std::vector<PreflightLine> out;
     for (const auto &line : answer.lost)
-        out.push_back({Finding::bad, fmt::format("{}: a chip does not answer: {}", tool, line)});
+        out.push_back({Finding::bad, fmt::format("{}: a chip does not answer: {}", tool, line), lost_fact});
     const bool none = std::any_of(answer.strange.begin(), answer.strange.end(),
                                   [](const std::string &line) { return contains(lower(line), "no devices"); });
     const auto seen = static_cast<int>(answer.chips.size());
@@ -206,20 +214,21 @@ std::vector<PreflightLine> judge_chips(const std::string &tool, const ChipsAnswe
     if (std::any_of(answer.chips.begin(), answer.chips.end(), [](const ChipSeen &chip) { return chip.mig; }))
         out.push_back({Finding::fine, fmt::format("{}: {} chips, cut into MIG parts: not counted", tool, seen)});
     else
-        out.push_back({seen < chips_per_node ? Finding::bad : Finding::fine, fmt::format("{}: {} chips, {} expected", tool, seen, chips_per_node)});
+        out.push_back({seen < chips_per_node ? Finding::bad : Finding::fine, fmt::format("{}: {} chips, {} expected", tool, seen, chips_per_node),
+                       seen < chips_per_node ? lost_fact : ""});
     for (const auto &chip : answer.chips) {
         const std::string name = fmt::format("chip {} ({}{}{})", chip.index, chip.name, chip.pci.empty() ? "" : ", ", chip.pci);
         if (chip.uncorrected > 0)
-            out.push_back({Finding::bad, fmt::format("{}: {} uncorrectable memory errors since its driver was loaded, 0 expected", name, chip.uncorrected)});
+            out.push_back({Finding::bad, fmt::format("{}: {} uncorrectable memory errors since its driver was loaded, 0 expected", name, chip.uncorrected), memory_fact});
         if (chip.repair_pending)
-            out.push_back({Finding::bad, name + ": memory waits for a reset to be repaired (retired pages or remapped rows pending)"});
+            out.push_back({Finding::bad, name + ": memory waits for a reset to be repaired (retired pages or remapped rows pending)", memory_fact});
         if (chip.repair_failed)
-            out.push_back({Finding::bad, name + ": a row of its memory could not be remapped"});
+            out.push_back({Finding::bad, name + ": a row of its memory could not be remapped", memory_fact});
     }
     return out;
 }
 
-std::vector<PreflightLine> judge_xids(const std::vector<XidSeen> &xids, const std::vector<ChipSeen> &chips, double uptime_seconds) {
+std::vector<PreflightLine> judge_xids(const std::vector<XidSeen> &xids, const std::vector<ChipSeen> &chips, double uptime_seconds, double recent_seconds) {
     std::vector<PreflightLine> out;
     std::set<std::pair<int, std::string>> told;
     for (auto xid = xids.begin(); xid != xids.end(); ++xid) {
@@ -235,7 +244,8 @@ std::vector<PreflightLine> judge_xids(const std::vector<XidSeen> &xids, const st
         out.push_back({ours && recent ? Finding::bad : Finding::warning,
                        fmt::format("kernel: fatal Xid {}{}{}: {}", xid->code,
                                    xid->seconds < 0 ? " at an unknown time" : fmt::format(" {:.0f} min ago", age / 60),
-                                   ours ? "" : ", not of this job's chips", xid->line)});
+                                   ours ? "" : ", not of this job's chips", xid->line),
+                       ours && recent ? fact_of(xid->code) : ""});
     }
     return out;
 }

@@ -50,6 +50,7 @@ bool is_fatal_xid(int code);
 std::vector<ChipSeen> chips_of_job(const std::vector<ChipSeen> &all, int chips_per_node, std::string_view visible);
 
 std::vector<PreflightLine> judge_chips(const std::string &tool, const ChipsAnswer &answer, int chips_per_node);
-std::vector<PreflightLine> judge_xids(const std::vector<XidSeen> &xids, const std::vector<ChipSeen> &chips, double uptime_seconds);
+// Of Xids older than `recent_seconds` it is only told: what broke a chip longer ago was seen, and mended, by others.
+std::vector<PreflightLine> judge_xids(const std::vector<XidSeen> &xids, const std::vector<ChipSeen> &chips, double uptime_seconds, double recent_seconds = 3600);
 
 } // namespace trainctl

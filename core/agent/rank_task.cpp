@@ -132,7 +132,7 @@ int rank_task_main(const std::vector<std::string> &) {
     if (token.empty() || node.empty())
         return failed("is started by srun, for a rank");
     Fd control = connect_to_agent(task_socket_name(token, node));
-    if (!control || !same_user(control.get()))
+    if (!control || !peer_of_same_user(control.get()))
         return failed("no agent on " + node + " waits for it");
     if (::send(control.get(), hello.data(), hello.size(), MSG_NOSIGNAL) < 0)
         return 0;

@@ -59,10 +59,11 @@ std::string task_socket_name(const std::string &token, const std::string &node) 
     return (std::string(1, '\0') + "trainctl-task-" + token + "-" + node).substr(0, longest);
 }
 
-bool same_user(int socket) {
+std::optional<pid_t> peer_of_same_user(int socket) {
     ucred peer{};
     socklen_t size = sizeof peer;
-    return ::getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &peer, &size) == 0 && peer.uid == ::getuid();
+    const bool known = ::getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &peer, &size) == 0 && peer.uid == ::getuid();
+    return known ? std::optional{peer.pid} : std::nullopt;
 }
 
 SrunRanks::SrunRanks(Loop &loop, Setting setting) : loop_(loop), setting_(std::move(setting)) {}
@@ -111,7 +112,7 @@ void SrunRanks::accept_all() {
         Fd guest{::accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK)};
         if (!guest)
             return;
-        if (killing_ || !same_user(guest.get()) || guests_.size() >= ranks_.size() + spare_guests)
+        if (killing_ || !peer_of_same_user(guest.get()) || guests_.size() >= ranks_.size() + spare_guests)
             continue; // closed again
         const int fd = guest.get();
         guests_.push_back(std::move(guest));
@@ -146,6 +147,7 @@ bool SrunRanks::admit(Fd &guest, const std::string &hello) {
         fail(*local, fmt::format("srun made rank {} of {} what should be rank {} of {}", words[2], words[3], ours, count));
         return false;
     }
+    setting_.on_task(peer_of_same_user(guest.get()).value_or(0));
     if (const auto handed = hand_over(guest.get(), *local); !handed) {
         fail(*local, handed.error().text());
         return false;

@@ -21,7 +21,9 @@
 #include "base/fd.h"
 
 #include <functional>
+#include <optional>
 #include <string>
+#include <sys/types.h>
 #include <vector>
 
 namespace trainctl {
@@ -29,14 +31,15 @@ namespace trainctl {
 inline constexpr const char *task_token_variable = "TRAINCTL_TASK_TOKEN";
 // sun_path of the abstract socket, beginning with its NUL.
 std::string task_socket_name(const std::string &token, const std::string &node);
-// Whether who is connected there runs as our user.
-bool same_user(int socket);
+// Who is connected there, where that is our user; 0: a process that can't be named here.
+std::optional<pid_t> peer_of_same_user(int socket);
 
 class SrunRanks {
 public:
     struct Setting {
         std::string token, node;
         std::function<void(const std::string &)> log;
+        std::function<void(pid_t)> on_task = [](pid_t) {}; // one came, and has not got its rank yet
         Duration arrival_limit = std::chrono::minutes{2}; // for srun to start a task here: a busy controller, task prologs
     };
 

@@ -27,7 +27,7 @@ struct RankDeath {
 };
 
 // Something that an agent or a health check saw. `what` is one word that a rule knows as its fact "saw <what>":
-// "oom-kill" (memory.events counted one up), "stall", "node-lost", "gpu-ecc", "gpu-lost", "disk-full", ...
+// "oom-kill" (its cgroup counted one up), "stall", "node-lost", "gpu-ecc", "gpu-lost", "gpu-xid", "disk-full".
 struct Observation {
     std::string what, node, text; // text: for people
     std::optional<int> rank;

@@ -82,6 +82,11 @@ class DrillCase(RunCase):
         self.assertGreater((story["goes_on"][-1]["attempt"], story["goes_on"][-1]["generation"]), (story["attempt"], story["generation"]))
         if len(run.kinds) == 1:
             self.assertRegex("\n".join(story["ends"]), FOUND[run.kinds[0]])
+        if run.kinds == ("oom",):
+            told = self.sandbox.home.json("explain", run.id)
+            judged = [generation["failure"] for attempt in told["attempts"] for generation in attempt["generations"] if "failure" in generation]
+            self.assertEqual([failure["class"] for failure in judged], ["host-oom"])
+            self.assertIn("MemoryError", judged[0]["evidence"][0]["text"])
         print(f"{' and '.join(run.kinds)}: seen after {story['seen'][0]['after_s']:.3f} s ({story['seen'][0]['what']}), stood still for {story['still_s']:.2f} s",
               flush=True)
         run.wait_end()

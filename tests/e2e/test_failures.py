@@ -90,6 +90,20 @@ class Decisions(InPlaceCase):
         failure, _ = self.check_stopped(run, "host-oom", 2)
         self.assertIn("MemoryError", failure["evidence"][0]["text"])
 
+    # The same by the kernel, where the site's cgroups limit what a job may have: its count is the proof, whoever starts the ranks.
+    def test_a_rank_that_the_kernel_kills_for_want_of_memory(self):
+        machine = self.sandbox.known()["machine"]
+        if machine["no_cgroups"]:
+            self.skipTest(f"no limits of memory: {machine['no_cgroups']}")
+
+        def run(kind):
+            return self.begin_command(f"oom-{kind}", ["tail", "/dev/zero"], launch__kind=kind, launch__per_node=1, resources__mem="1200M")
+        for kind, begun in all_at_once(run, ("ranks", "srun")).items():
+            with self.subTest(kind):
+                failure, text = self.check_stopped(begun.result(), "host-oom", 2)
+                self.assertRegex(failure["evidence"][0]["text"], r"the kernel killed a process for want of memory \(oom_kill in .*/job_\d+/step_\d+.*\)")
+                self.assertRegex(text, r"agent on n\d+")
+
     # The newest checkpoint is cut short: the one before it is taken.
     def start_corrupt(self, name):
         return self.make_and_submit(name, "--truncate-newest-at", "20", "--crash-attempts", "1", steps=40, recovery__in_place="off")

@@ -27,7 +27,10 @@ for word; do case $word in
 esac; shift; done
 i=0
 for node in ${nodes//,/ }; do
-  SLURM_NODEID=$i SLURM_PROCID=$i SLURMD_NODENAME=$node "$@" &
+  (
+    [ -e "$STATE/cgroup.$node" ] && echo $BASHPID > "$(cat "$STATE/cgroup.$node")/cgroup.procs"
+    SLURM_NODEID=$i SLURM_PROCID=$i SLURMD_NODENAME=$node exec "$@"
+  ) &
   echo $! > "$STATE/agent.$node.new" && mv "$STATE/agent.$node.new" "$STATE/agent.$node"
   i=$((i+1))
 done
@@ -101,7 +104,9 @@ struct Attempt {
             return seen;
         };
         hooks.newest_checkpoint = newest;
-        hooks.choose_checkpoint = [newest](const FailureFacts &) -> Result<NextStart> { return NextStart{newest(), {}}; };
+        hooks.choose_checkpoint = [newest, judge = judge](const FailureFacts &facts) -> Result<NextStart> {
+            return NextStart{newest(), judge ? std::optional{judge(facts)} : std::nullopt};
+        };
         hooks.journal = [folder](const std::string &name, const Json &data) {
             const auto kept = PosixFiles{}.append(folder + "/journal", name + " " + dump_json(data) + "\n");
             CHECK(kept.ok());
@@ -111,6 +116,7 @@ struct Attempt {
         if (head == 0) {
             ::setenv("STATE", folder.c_str(), 1);
             ::setenv("SLURM_PROCID", "5", 1);
+            ::setenv("PATH", (path + ":" + ::getenv("PATH")).c_str(), path.empty() ? 0 : 1);
             const Outcome outcome = run_head(plan, hooks);
             std::ofstream{folder + "/outcome.new"} << dump_json(to_json(outcome));
             ::rename((folder + "/outcome.new").c_str(), (folder + "/outcome").c_str());
@@ -147,6 +153,8 @@ struct Attempt {
 
     TempDir dir;
     HeadPlan plan;
+    std::function<Failure(const FailureFacts &)> judge; // in the head's process; none: nobody judges
+    std::string path; // before PATH
     pid_t head = 0;
 };
 

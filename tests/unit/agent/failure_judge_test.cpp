@@ -35,6 +35,8 @@ struct Judged {
         facts.exits = {*facts.first};
         facts.nodes = nodes;
         facts.earlier = earlier;
+        facts.sights = sights;
+        facts.stepped_s = stepped_s;
         earlier.push_back(judge.judge(facts, std::nullopt));
         REQUIRE(judge.remembered(std::chrono::seconds{60}));
         return earlier.back();
@@ -45,6 +47,8 @@ struct Judged {
     Nodes nodes;
     Recovery recovery;
     std::vector<Failure> earlier;
+    std::vector<Sight> sights;
+    std::optional<double> stepped_s;
     int generation = 0;
 };
 
@@ -81,4 +85,40 @@ TEST_CASE("failure judge: of its only node a run says little, two runs say enoug
     const auto now = unix_seconds(std::chrono::system_clock::now());
     CHECK(remembered_nodes(run.files, root.path(), now)->size() == 1);
     CHECK(other.died(0, SIGKILL).avoid == Nodes{"n1"});
+}
+
+namespace {
+
+Sight sight_of(const std::string &node, std::optional<std::int64_t> oom_kills, double at = 0) {
+    Sight out{node, 1, oom_kills, false, {}};
+    if (oom_kills.value_or(0) > 0)
+        out.observations.push_back({"oom-kill", node, "the kernel killed a process", {}, at});
+    return out;
+}
+
+} // namespace
+
+TEST_CASE("failure judge: what agents saw of the kernel's kills decides, none rules it out, and not knowing does neither") {
+    const std::string worker = "DataLoader worker (pid 7) is killed by signal: Killed.\n"; // a guess at the kernel, by its words
+    struct Case { const char *what; std::vector<Sight> sights; std::optional<double> stepped_s; const char *wanted; bool certain; };
+    for (const auto &[what, sights, stepped_s, wanted, certain] : {
+             Case{"nobody could look", {}, {}, "host-oom", false}, Case{"one could", {sight_of("n2", 0)}, {}, "host-oom", false},
+             Case{"one knows nothing", {sight_of("n1", {}), sight_of("n2", 0)}, {}, "host-oom", false},
+             Case{"all could, and there was none", {sight_of("n1", 0), sight_of("n2", 0)}, {}, "killed", false},
+             Case{"there was one", {sight_of("n1", 0), sight_of("n2", 2)}, {}, "host-oom", true},
+             Case{"there was one, on a node alone", {sight_of("n1", 1)}, {}, "host-oom", true},
+             Case{"there was one as the last steps came", {sight_of("n2", 1, 1000)}, 1030, "host-oom", true},
+             Case{"there was one long before the last steps", {sight_of("n1", 0), sight_of("n2", 1, 1000)}, 1100, "host-oom", false}}) {
+        CAPTURE(what);
+        const TempDir root;
+        Judged run{root.path(), "run-aaaaa", {"n1", "n2"}};
+        run.log("n2", worker);
+        run.sights = sights;
+        run.stepped_s = stepped_s;
+        const auto failure = run.died(0, SIGKILL);
+        CHECK(failure.failure_class == wanted);
+        CHECK((failure.confidence > .9) == certain);
+        CHECK((failure.evidence.front().source.rfind("agent on", 0) == 0) == certain);
+        CHECK(failure.avoid.empty());
+    }
 }

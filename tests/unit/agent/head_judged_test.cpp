@@ -133,3 +133,68 @@ TEST_CASE("judged: what is known of earlier attempts is handed on until there is
     rig.judge(failure(RulingKind::restart_in_place), checkpoint(10));
     CHECK(rig.fail().earlier.size() == 2);
 }
+
+TEST_CASE("judged: what agents saw of a generation is handed on with it, the newest of each node, and not to the next one") {
+    JudgedRig rig{in_place()};
+    const auto saw = [&](const std::string &node, int generation, std::int64_t kills) {
+        rig.give(NodeSaw{{node, generation, kills, false, {}}});
+    };
+    rig.pass(10s);
+    rig.give(ProgressSeen{5, {}, {}});
+    saw("n1", 1, 0);
+    saw("n2", 1, 0);
+    saw("n2", 1, 1);
+    saw("n1", 7, 9); // of no generation that is known
+    const auto facts = rig.fail();
+    REQUIRE(facts.sights.size() == 2);
+    CHECK(facts.sights[0].oom_kills == 0);
+    CHECK(facts.sights[1].node == "n2");
+    CHECK(facts.sights[1].oom_kills == 1);
+    CHECK(facts.stepped_s == doctest::Approx(10));
+    rig.judge(failure(RulingKind::restart_in_place), checkpoint(10));
+    rig.pass(1s);
+    REQUIRE(rig.machine.generation() == 2);
+    saw("n2", 1, 1); // late
+    const auto next = rig.fail();
+    CHECK(next.sights.empty());
+    CHECK(!next.stepped_s);
+}
+
+TEST_CASE("judged: agents that look at their chips are waited for, for a while, and not by who ends anyway") {
+    const auto looking = [](JudgedRig &rig, bool still) { rig.give(NodeSaw{{"n2", rig.machine.generation(), {}, still, {}}}); };
+    const auto fails = [&](JudgedRig &rig) {
+        rig.exit(3, 1);
+        looking(rig, true);
+        rig.all_dead();
+    };
+    JudgedRig told{in_place()};
+    fails(told);
+    CHECK(told.count<ChooseCheckpoint>() == 0);
+    looking(told, false);
+    CHECK(told.count<ChooseCheckpoint>() == 1);
+
+    JudgedRig untold{in_place()};
+    fails(untold);
+    untold.pass(2s);
+    CHECK(untold.count<ChooseCheckpoint>() == 0);
+    const auto wake = untold.machine.wake_at();
+    REQUIRE(wake);
+    CHECK(*wake > untold.now);
+    untold.pass(1s);
+    CHECK(untold.count<ChooseCheckpoint>() == 1);
+
+    JudgedRig gone{in_place()};
+    gone.exit(3, 1);
+    looking(gone, true);
+    gone.give(NodeClosed{"n2"});
+    gone.all_dead();
+    CHECK(gone.count<ChooseCheckpoint>() == 1);
+
+    JudgedRig ending{in_place()};
+    ending.exit(3, 1);
+    looking(ending, true);
+    ending.give(TermSignal{});
+    ending.give(StopWish{false});
+    ending.all_dead();
+    CHECK(ending.outcome.has_value());
+}

@@ -1,5 +1,7 @@
 #include "agent/preflight.h"
 #include "agent/preflight_chips.h"
+#include "base/text.h"
+#include "failure/book.h"
 #include "support/temp_dir.h"
 
 #include <algorithm>
@@ -36,7 +38,11 @@ TEST_CASE("preflight lines: what is said is what is heard") {
         CHECK(heard->finding == finding);
         CHECK(heard->text == "a b c");
     }
-    for (const char *text : {"", "bad", "badly said", "trainctl: cannot start"})
+    const auto known = parse_preflight_line(to_string(PreflightLine{Finding::bad, "chip 0: a: b", "gpu-ecc"}));
+    REQUIRE(known);
+    CHECK(known->text == "chip 0: a: b");
+    CHECK(known->fact == "gpu-ecc");
+    for (const char *text : {"", "bad", "badly said", "bad: chip", "trainctl: cannot start"}) // the colon wants a fact
         CHECK_FALSE(parse_preflight_line(text));
 }
 
@@ -49,6 +55,7 @@ TEST_CASE("preflight order: survives its text, without the environment") {
     spec.chips_per_node = 8;
     spec.chip = "h100";
     spec.head_clock_ms = 1'700'000'000'123;
+    spec.chips_since_s = 12.5;
     spec.environment = {{"TOKEN", "secret"}};
     const std::string text = preflight_spec_text(spec);
     CHECK_FALSE(has(text, "secret"));
@@ -61,6 +68,7 @@ TEST_CASE("preflight order: survives its text, without the environment") {
     CHECK(read->chips_per_node == 8);
     CHECK(read->chip == "h100");
     CHECK(read->head_clock_ms == spec.head_clock_ms);
+    CHECK(read->chips_since_s == 12.5);
     CHECK_FALSE(preflight_spec_from("{}"));
     CHECK_FALSE(preflight_spec_from("nothing"));
 }
@@ -221,4 +229,29 @@ TEST_CASE("Xids: fatal, recent ones of the job's chips are bad") {
     CHECK(worst(bus + "[ 1200.0] NVRM: Xid (PCI:0000:0b:00): 154, GPU recovery action changed from 0x1 (GPU Reset Required) to 0x0 (None)\n", 1500) == 2);
     CHECK(judge_xids(parse_xids(bus + bus + bus), chips, 1500).size() == 1);
     CHECK(has(rows(judge_xids(parse_xids(bus), chips, 1600), Finding::bad), "Xid 79 10 min ago"));
+    CHECK(rows(judge_xids(parse_xids(bus), chips, 1600, 500), Finding::bad).empty()); // since a look after it
+}
+
+TEST_CASE("chips: what is bad is told by a fact that the failure rules know, too") {
+    const auto facts = [](const std::vector<PreflightLine> &lines) {
+        std::string out;
+        for (const auto &line : lines)
+            if (line.finding == Finding::bad)
+                out += line.fact + " ";
+            else
+                CHECK(line.fact.empty());
+        return out;
+    };
+    const auto chips_say = [&](const std::string &csv, int expected) { return facts(judge_chips("nvidia-smi", parse_nvidia(csv), expected)); };
+    CHECK(chips_say(nvidia_row(0) + nvidia_row(1), 2).empty());
+    CHECK(chips_say(nvidia_row(0), 2) == "gpu-lost ");
+    CHECK(chips_say(nvidia_row(0, "3"), 1) == "gpu-ecc ");
+    CHECK(chips_say("0, 00000000:0B:00.0, GPU-0, NVIDIA V100, [N/A], 0, Yes\n", 1) == "gpu-ecc ");
+    CHECK(chips_say(nvidia_row(0) + "GPU is lost.  Reboot the system\n", 1) == "gpu-lost ");
+    for (const auto &[code, fact] : {std::pair{48, "gpu-ecc "}, std::pair{79, "gpu-lost "}, std::pair{119, "gpu-xid "}}) {
+        const auto xids = parse_xids("[ 1000.5] NVRM: Xid (PCI:0000:0b:00): " + std::to_string(code) + ", x\n");
+        CHECK(facts(judge_xids(xids, {}, 1500)) == fact);
+        CHECK(facts(judge_xids(xids, {}, 9000)).empty()); // only told
+        CHECK(builtin_failures().find_fact("saw " + std::string{trim(fact)}) != nullptr);
+    }
 }

@@ -13,6 +13,7 @@
 #include <csignal>
 #include <doctest/doctest.h>
 #include <map>
+#include <set>
 #include <sys/wait.h>
 #include <thread>
 #include <unistd.h>
@@ -27,7 +28,7 @@ const std::string agent = std::string{TRAINCTL_BUILD_DIR} + "/trainctl-agent";
 // Two ranks of a node whose ranks begin at 2, and their agent's loop in a thread of its own.
 struct Node {
     explicit Node(const std::string &script, Duration arrival_limit = 60s, Duration lease = 60s)
-        : mark("srun-" + token), ranks(loop, {token, "n2", [](const std::string &) {}, arrival_limit}) {
+        : mark("srun-" + token), ranks(loop, {token, "n2", [](const std::string &) {}, [this](pid_t task) { came.insert(task); }, arrival_limit}) {
         GuardSpec spec;
         spec.command = {"bash", "-c", script};
         spec.directory = "/";
@@ -111,6 +112,7 @@ struct Node {
     Guard guard;
     std::thread thread;
     std::map<pid_t, int> tasks;
+    std::set<pid_t> came; // as the agent was told, before they were ranks
     std::map<std::size_t, std::string> said;
     std::vector<GuardedExit> exits;
     bool dead = false, gone = false;
@@ -125,6 +127,7 @@ TEST_CASE("srun ranks: tasks of srun become ranks of the agent, with its environ
     REQUIRE(eventually([&] { return node.has_exits(2); }));
     CHECK(node.exit_of(0).exit_code == 5);
     CHECK(node.exit_of(1).exit_code == 6);
+    CHECK(node.came == std::set<pid_t>{first, second}); // whose cgroups are the ranks'
     CHECK(eventually([&] { return node.has_said(0, "rank 2 of 4 task 2 pmi 2 s3cret token none hosts none\n"); }));
     CHECK(eventually([&] { return node.has_said(2, "rank 3 of 4 task 3 pmi 3 s3cret token none hosts none\n"); }));
     CHECK(eventually([&] { return node.has_said(1, "oops\n"); }));

@@ -146,6 +146,19 @@ TEST_CASE("wire: messages survive the way, and junk is an error") {
     CHECK(again->step == 12);
     CHECK(again->loss == 1.25);
     CHECK(!again->rate);
+    CHECK(again->sight.generation == 0); // as from an agent that knows of none
+    CHECK(!to_json(report).contains("sight"));
+    report.sight = {"", 4, 0, true, {{"oom-kill", "n1", "text", {}, 1.5}}};
+    const auto seen = report_from(dump_json(to_json(report)));
+    REQUIRE(seen);
+    CHECK(seen->sight.generation == 4);
+    CHECK(seen->sight.oom_kills == 0);
+    CHECK(seen->sight.looking);
+    REQUIRE(seen->sight.observations.size() == 1);
+    CHECK(seen->sight.observations[0].what == "oom-kill");
+    CHECK(seen->sight.observations[0].at == 1.5);
+    report.sight.oom_kills.reset(); // it could not look
+    CHECK(!report_from(dump_json(to_json(report)))->sight.oom_kills);
 
     Order order;
     order.lease_ms = 29000;
@@ -160,7 +173,7 @@ TEST_CASE("wire: messages survive the way, and junk is an error") {
     CHECK(order_again->start->command == order.start->command);
     CHECK(order_again->start->environment == order.start->environment);
 
-    for (const char *text : {"", "{}", "[]", "7", R"({"sequence":"x"})", R"({"answers":-1,"config":3})"}) {
+    for (const char *text : {"", "{}", "[]", "7", R"({"sequence":"x"})", R"({"answers":-1,"config":3})", R"({"sight":7})"}) {
         CAPTURE(text);
         CHECK(!report_from(text).ok());
         CHECK(!order_from(text).ok());
