@@ -173,6 +173,12 @@ Result<std::string> ClusterLink::absolute_root() {
     return expand_home(profile_.root, home);
 }
 
+Result<CommandResult> ClusterLink::run(RemoteCommand command) {
+    command.line = exports() + command.line;
+    auto result = transport_->run(command);
+    return result ? result : Result<CommandResult>{unreached(result.error())};
+}
+
 // Only a submit makes a run root; the others say that there is none.
 std::string ClusterLink::desk_line(bool new_root) const {
     const auto agent = join_path(profile_.root, "bin/trainctl-agent-" + agent_hash_.substr(0, agent_hash_digits));

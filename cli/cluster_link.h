@@ -30,6 +30,9 @@ public:
     Result<Json> call(Json request, const std::function<bool(const Json &)> &on_message = {},
                       Duration deadline = std::chrono::minutes{10});
 
+    // One command there, in the environment that the profile gives Slurm's commands; needs no run root and no agent.
+    Result<CommandResult> run(RemoteCommand command);
+
     const Profile &profile() const { return profile_; }
     Transport &transport() { return *transport_; }
     const std::string &agent_hash() const { return agent_hash_; } // SHA-256 of the agent that runs get

@@ -8,10 +8,14 @@
 #include "note.h"
 #include "experiment/parse.h"
 #include "experiment/yaml_tree.h"
+#include "failure/book.h"
+#include "rules_files.h"
 #include "script/render.h"
 
+#include <algorithm>
 #include <filesystem>
 #include <fmt/format.h>
+#include <re2/re2.h>
 #include <utility>
 
 namespace trainctl {
@@ -67,6 +71,7 @@ private:
         if (!request_.text)
             resolve_code();
         read_template();
+        read_rules();
         if (out_.ok())
             try_render();
     }
@@ -117,6 +122,52 @@ private:
             loaded().template_text = std::move(**text);
         else
             add("template", text ? "there is no file " + path : text.error().text());
+    }
+
+    // The experiment's on top of the cluster's, as they are used.
+    void read_rules() {
+        const auto site = request_.text ? "" : rules_path_of(loaded().profile);
+        std::string &path = loaded().experiment.recovery.rules;
+        const bool own = !path.empty() && (!request_.text || sets_rules());
+        if (site.empty() && !own)
+            return; // the built-in ones need no look, which takes milliseconds
+        FailureBook book = builtin_failures();
+        read_rules("cluster", site, book, loaded().cluster_rules);
+        if (!own)
+            return;
+        path = absolute(path);
+        read_rules("recovery.rules", path, book, loaded().own_rules);
+    }
+
+    bool sets_rules() const {
+        return std::any_of(request_.overrides.begin(), request_.overrides.end(), [](const auto &set) {
+            const auto key = set.substr(0, set.find('='));
+            return key == "recovery.rules" || key == "recovery";
+        });
+    }
+
+    void read_rules(const std::string &key, const std::string &path, FailureBook &book, std::string &into) {
+        if (path.empty())
+            return;
+        auto text = read_rules_file(path);
+        if (!text)
+            return add(key, text.error().text());
+        auto more = with_rules(book, *text, path);
+        if (more) {
+            book = std::move(*more);
+            into = std::move(*text);
+            return;
+        }
+        for (const auto &line : split_lines(more.error().message)) // with places of their own
+            out_.problems.push_back(problem_of_line(path, line));
+    }
+
+    // "path:line:col: message", or "path: message".
+    static Problem problem_of_line(const std::string &path, const std::string &line) {
+        static const RE2 shape(":(\\d{1,8}):(\\d{1,8}): (.*)");
+        Problem problem{path, 0, 0, strip(line, path + ": ")};
+        RE2::FullMatch(strip(line, path), shape, &problem.line, &problem.col, &problem.message);
+        return problem;
     }
 
     // With names as good as any: what Slurm or bash could not take shows itself.

@@ -20,14 +20,15 @@ struct ExperimentRequest {
     std::string file;                   // as the user named it
     std::vector<std::string> overrides; // from --set
     // Instead of the file's content: a run's own experiment.yaml. Its code and template went along with the run, so
-    // they are not looked for here, and template_text stays the built-in one.
+    // they are not looked for here, and template_text stays the built-in one; nor are rules, but for those that --set names.
     std::optional<std::string> text;
 };
 
 struct LoadedExperiment {
-    Experiment experiment;     // with the profile's defaults; code.path and template_path absolute
+    Experiment experiment;     // with the profile's defaults; code.path, template_path and recovery.rules absolute
     Profile profile;
     std::string template_text; // of `template:`, of the user's own folder, or the built-in one
+    std::string cluster_rules, own_rules; // of the profile's failure_rules and of recovery.rules; empty: none
     std::string file;
 };
 

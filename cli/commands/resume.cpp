@@ -7,6 +7,7 @@
 #include "secrets.h"
 
 #include "experiment/parse.h"
+#include "run/run_rules.h"
 
 #include <fmt/format.h>
 #include <memory>
@@ -21,8 +22,10 @@ struct ResumeOptions {
     bool wait = false, json = false;
 };
 
-// The run's experiment with --set applied; empty where nothing was set. exit_ok or the code to end with.
-int changed_experiment(ClusterLink &link, const std::string &run, const ResumeOptions &options, std::string &yaml) {
+// Into the request: the run's experiment with --set applied, and the rules that --set names; empty where nothing was set.
+// exit_ok or the code to end with.
+int add_changes(ClusterLink &link, const std::string &run, const ResumeOptions &options, Json &request_of_resume) {
+    request_of_resume["experiment"] = "";
     if (options.overrides.empty())
         return exit_ok;
     for (const auto &set : options.overrides)
@@ -44,16 +47,17 @@ int changed_experiment(ClusterLink &link, const std::string &run, const ResumeOp
     LoadedExperiment loaded;
     if (const int code = load_experiment(request, loaded); code != exit_ok)
         return code;
-    yaml = emit_experiment(loaded.experiment);
+    request_of_resume["experiment"] = emit_experiment(loaded.experiment);
+    if (!loaded.own_rules.empty() || loaded.experiment.recovery.rules.empty())
+        request_of_resume["rules"] = {{own_rules_file, loaded.own_rules}};
     return exit_ok;
 }
 
 int resume(const ResumeOptions &options) {
     return with_run(options.run, [&](ClusterLink &link, const std::string &run) {
-        std::string experiment;
-        if (const int code = changed_experiment(link, run, options, experiment); code != exit_ok)
+        Json request{{"verb", "resume"}, {"run", run}};
+        if (const int code = add_changes(link, run, options, request); code != exit_ok)
             return code;
-        Json request{{"verb", "resume"}, {"run", run}, {"experiment", experiment}};
         auto status = link.call(request);
         if (status && status->contains("need_secrets")) {
             if (const int code = read_secrets((*status)["need_secrets"], request["secrets"]); code != exit_ok)

@@ -12,6 +12,7 @@
 #include "base/text.h"
 #include "experiment/parse.h"
 #include "remote/upload.h"
+#include "run/run_rules.h"
 #include "snapshot/archive.h"
 #include "snapshot/snapshot.h"
 
@@ -54,7 +55,7 @@ Result<void> list_snapshot(Submission &submission) {
 Result<void> choose_run(Submission &submission) {
     const auto &loaded = submission.loaded;
     submission.key = sha256_hex(loaded.profile.name + "\n" + loaded.profile.root + "\n" + emit_experiment(loaded.experiment) + "\n" +
-                                (submission.code ? submission.code->hash : ""));
+                                (submission.code ? submission.code->hash : "") + "\n" + loaded.cluster_rules + "\n" + loaded.own_rules);
     if (const auto pending = pending_submit(submission.key); pending && valid_run_id(*pending)) {
         submission.run = *pending;
         submission.again = true;
@@ -74,7 +75,8 @@ Json request_of(const Submission &submission, const std::string &agent_hash) {
     Json info{{"name", loaded.experiment.name}, {"trainctl_version", TRAINCTL_VERSION}, {"agent_hash", agent_hash},
               {"agent_network", to_string(loaded.profile.agent_network)}};
     Json request{{"verb", "submit"}, {"run", submission.run}, {"experiment", emit_experiment(loaded.experiment)},
-                 {"template", loaded.template_text}, {"environment", loaded.profile.environment}, {"secrets", submission.secrets}};
+                 {"template", loaded.template_text}, {"environment", loaded.profile.environment}, {"secrets", submission.secrets},
+                 {"rules", {{cluster_rules_file, loaded.cluster_rules}, {own_rules_file, loaded.own_rules}}}};
     if (submission.code) {
         info["code_hash"] = submission.code->hash;
         info["git_commit"] = submission.code->git_commit;

@@ -13,6 +13,7 @@
 #include "recovery/ruling.h"
 #include "run/journal.h"
 #include "run/run_files.h"
+#include "run/run_rules.h"
 #include "slurm/hostlist.h"
 #include "slurm/slurm_scheduler.h"
 #include "snapshot/archive.h"
@@ -247,6 +248,14 @@ private:
         return run && std::any_of(run->attempts.begin(), run->attempts.end(), [](const auto &attempt) { return attempt.progress && attempt.progress->step; });
     }
 
+    // The run's own, too; what is wrong with them is told and ends nothing.
+    FailureBook failure_rules() {
+        auto rules = load_run_rules(files_, paths_, run_.experiment.recovery);
+        for (const auto &problem : rules.problems)
+            say(no_, "failure_rules_left_out", problem);
+        return std::move(rules.book);
+    }
+
     void note_refused(const CheckpointChoice &choice) {
         for (const auto &refused : choice.refused)
             add(no_, "checkpoint_refused", Json{{"path", refused.path}, {"step", refused.step}, {"why", refused.why_not}});
@@ -311,7 +320,7 @@ private:
         const auto in_use = std::make_shared<std::vector<std::string>>();
         if (resumed)
             in_use->push_back(resumed->path);
-        const auto judge = std::make_shared<FailureJudge>(files_, FailureJudge::Setting{paths_, no_, run_.experiment.recovery, dir, static_cast<std::int64_t>(run_.experiment.health.min_free_mib.value_or(0)), builtin_failures()});
+        const auto judge = std::make_shared<FailureJudge>(files_, FailureJudge::Setting{paths_, no_, run_.experiment.recovery, dir, static_cast<std::int64_t>(run_.experiment.health.min_free_mib.value_or(0)), failure_rules()});
         out.choose_checkpoint = [this, dir, in_use, judge](const FailureFacts &facts) -> Result<NextStart> {
             const auto &spec = run_.experiment.checkpoint;
             auto choice = newest_complete(dir, spec, HashLimits{.verified = verified_});

@@ -70,6 +70,15 @@ std::optional<bool> seen_oom_kills(const FailureFacts &facts) {
     return all && !facts.nodes.empty() ? std::optional{false} : std::nullopt;
 }
 
+// A node's own log says of itself what it says; lines that blame another one name it.
+void name_node(const FailureBook &book, const std::string &node, LogFindings &found) {
+    for (auto &event : found.events) {
+        const auto *rule = book.find_rule(event.rule);
+        if (event.host.empty() && rule != nullptr && (rule->suspects == Suspect::node || rule->suspects == Suspect::rank))
+            event.host = node;
+    }
+}
+
 // Of those nodes whose ranks ended first, before those that were lost, before rank 0's.
 std::vector<std::string> nodes_by_interest(const FailureFacts &facts) {
     auto exits = facts.exits;
@@ -107,8 +116,10 @@ std::vector<LogFindings> FailureJudge::scan_logs(const FailureFacts &facts) {
     std::uint64_t end = 0;
     for (const auto &node : nodes_by_interest(facts)) {
         const auto name = fmt::format("logs/g{:02}/{}.log", facts.generation, node);
-        if (auto found = scan_file(*matcher_, setting_.paths.attempt_file(setting_.attempt, name), name, 0, deadline, end))
+        if (auto found = scan_file(*matcher_, setting_.paths.attempt_file(setting_.attempt, name), name, 0, deadline, end)) {
+            name_node(setting_.book, node, *found);
             logs.push_back(std::move(*found));
+        }
     }
     const auto batch = std::string{"logs/"} + batch_log;
     if (auto found = scan_file(*matcher_, setting_.paths.attempt_file(setting_.attempt, batch), batch, batch_read_, deadline, end)) {

@@ -24,6 +24,7 @@ struct Profile {
     std::string root;        // run root on the cluster's shared file system; "~/" and "$HOME" are the remote user's
     std::map<std::string, std::string> environment; // for Slurm's commands there: SLURM_CONF, PATH
     std::string partition, account, qos;            // defaults for experiments
+    std::string failure_rules;                      // file of rules for failures there; relative to the profiles' folder
     AgentNetwork agent_network = AgentNetwork::automatic;
     std::optional<std::chrono::seconds> submit_retry; // sbatch itself may go on trying for so long; nothing: as usual
 

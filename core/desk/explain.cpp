@@ -3,7 +3,9 @@
 #include "desk/desk.h"
 
 #include "failure/decide.h"
+#include "failure/diagnosis_json.h"
 #include "recovery/ruling.h"
+#include "run/run_rules.h"
 
 #include <algorithm>
 #include <map>
@@ -40,19 +42,19 @@ Json generations_of(const Journal &journal, AttemptNo no) {
 }
 
 // Of an attempt whose head could not judge it: Slurm's word alone.
-Json by_slurm(const Json &attempt) {
+Json by_slurm(const FailureBook &book, const Json &attempt) {
     const auto verdict = attempt.find("verdict");
     if (verdict == attempt.end() || !verdict->is_object() || verdict->value("slurm_state", "").empty() ||
         verdict->value("cause", "") == cause::finished || verdict->value("cause", "") == cause::standby_unneeded)
         return {};
     Evidence evidence;
     evidence.slurm = {verdict->value("slurm_state", ""), verdict->value("slurm_reason", ""), ""};
-    const auto diagnosis = decide(builtin_failures(), evidence);
+    const auto diagnosis = decide(book, evidence);
     if (diagnosis.failure_class == "none" || diagnosis.failure_class == "unknown")
         return {};
     auto failure = failure_of(diagnosis);
     failure.ruling = diagnosis.action == FailureAction::stop ? RulingKind::stop : RulingKind::hand_over;
-    failure.reason = builtin_failures().find_class(diagnosis.failure_class)->why;
+    failure.reason = book.find_class(diagnosis.failure_class)->why;
     return to_json(failure);
 }
 
@@ -77,6 +79,13 @@ Json not_wasted(const LoadedRun &run, const Json &attempts) {
             {"hours", tries * try_s * units / 3600}, {"limit", run.experiment.recovery.no_progress_max}};
 }
 
+Json own_rules(const RunRules &rules) {
+    auto own = own_rules_json(rules.book);
+    own["files"] = rules.files;
+    own["problems"] = rules.problems;
+    return own;
+}
+
 } // namespace
 
 Result<Json> desk_explain(DeskCall &call) {
@@ -86,15 +95,20 @@ Result<Json> desk_explain(DeskCall &call) {
     const auto run = load_run(call.files, *paths);
     if (!run)
         return run.error();
+    const auto rules = load_run_rules(call.files, *paths, run->experiment.recovery);
+    const auto own = own_rules(rules);
+    if (call.request.value("policy", false))
+        return Json{{"format", 1}, {"run", paths->run.value}, {"classes", classes_json(rules.book)}, {"own_rules", own}};
     auto out = status_of(call, *paths, false);
     if (!out)
         return out;
+    (*out)["own_rules"] = own;
     const auto journal = read_run_journal(call.files, *paths);
     for (auto &attempt : out->at("attempts")) {
         attempt["generations"] = generations_of(journal, AttemptNo{attempt.at("no").get<int>()});
         const bool judged = std::any_of(attempt["generations"].begin(), attempt["generations"].end(),
                                         [](const Json &generation) { return generation.contains("failure"); });
-        if (auto failure = judged ? Json{} : by_slurm(attempt); !failure.is_null())
+        if (auto failure = judged ? Json{} : by_slurm(rules.book, attempt); !failure.is_null())
             attempt["failure"] = std::move(failure);
     }
     auto ran = out->at("attempts");

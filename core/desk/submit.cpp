@@ -5,6 +5,7 @@
 #include "desk/wire.h"
 #include "experiment/parse.h"
 #include "run/checkpoint_owner.h"
+#include "run/run_rules.h"
 #include "slurm/start_check.h"
 
 #include <array>
@@ -71,6 +72,20 @@ Result<Experiment> parsed(const std::string &yaml, const std::string &where) {
     return std::move(experiment.experiment);
 }
 
+// Those that the request has; an empty one goes.
+Result<void> keep_rules(DeskCall &call, const RunPaths &paths) {
+    const Json rules = call.request.value("rules", Json::object());
+    for (const char *name : run_rules_files) {
+        const auto text = rules.find(name);
+        if (text == rules.end() || !text->is_string())
+            continue;
+        const auto kept = text->get<std::string>();
+        if (auto done = kept.empty() ? call.files.remove(paths.file(name)) : call.files.write(paths.file(name), kept); !done)
+            return done;
+    }
+    return {};
+}
+
 // Everything of the run but attempts; run.json comes last, so a run that has one is whole. A run that is refused
 // leaves nothing.
 Result<void> make_run(DeskCall &call, const RunPaths &paths) {
@@ -99,6 +114,8 @@ Result<void> make_run(DeskCall &call, const RunPaths &paths) {
         if (!content.empty() || std::string_view{name} == "template.sbatch")
             if (auto written = call.files.write(paths.file(name), content); !written)
                 return written;
+    if (auto kept = keep_rules(call, paths); !kept)
+        return kept;
     auto published = publish_record_file(call.files, paths.file("run.json"), info_of(call, paths.run));
     return published ? Result<void>{} : Result<void>{published.error()};
 }
@@ -219,6 +236,8 @@ Result<void> take_up_again(DeskCall &call, const RunPaths &paths, const RunView 
     if (const auto changed = call.text("experiment"); !changed.empty())
         if (auto written = call.files.write(paths.file("experiment.yaml"), changed); !written)
             return written;
+    if (auto kept = keep_rules(call, paths); !kept)
+        return kept;
     if (const Json secrets = call.request.value("secrets", Json::object()); !secrets.empty())
         if (auto written = call.files.write(paths.file("secrets.json"), dump_json(secrets) + "\n"); !written)
             return written;

@@ -102,6 +102,7 @@ struct Recovery {
     int rollback_on_nan = 0;             // so many checkpoints before the newest one; 0: that ends the run
     std::chrono::seconds avoid_for{7 * 24 * 3600}; // how long nodes are remembered as bad
     int avoid_max = 16;                  // so many on suspicion at most
+    std::string rules;                   // file of own rules for failures; empty: none
     InPlace in_place = InPlace::on;      // restart inside the allocation where that is possible
     bool operator==(const Recovery &) const = default;
 };

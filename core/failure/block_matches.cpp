@@ -77,13 +77,14 @@ void BlockMatcher::match_line(std::string_view line, std::size_t offset, BlockMa
             for (const int pattern : matcher_.literals().patterns_of(marks_[mark_].literal))
                 if (std::find(maybe_.begin(), maybe_.end(), pattern) == maybe_.end())
                     maybe_.push_back(pattern);
-    matcher_.match(line, maybe_, rules_);
+    const auto printed = line.substr(launcher_prefix(line));
+    matcher_.match(printed, maybe_, rules_);
     if (!rules_.empty()) {
         line_matched_ = true;
         into.lines.push_back({into.newlines, line, static_cast<std::uint32_t>(into.rules.size()),
                               static_cast<std::uint32_t>(rules_.size()), std::exchange(into.after, {})});
         into.rules.insert(into.rules.end(), rules_.begin(), rules_.end());
-    } else if (matcher_.is_progress(line)) {
+    } else if (matcher_.is_progress(printed)) {
         line_matched_ = true;
         into.after.add_progress(into.newlines);
     } else if (const auto at = time_of_line(line)) {

@@ -35,6 +35,7 @@ struct FailureClass {
     bool free = false;               // costs nothing of any budget
     std::optional<int> budget;       // failures in a row without a newer checkpoint; nothing: no limit
     std::vector<std::string> causes; // names that others use for it
+    bool operator==(const FailureClass &) const = default;
 };
 
 // Matches lines by its pattern, or something that was observed by its fact (decide.h has them); never both.
@@ -54,6 +55,7 @@ struct FailureRule {
     bool terminal = false;               // Slurm's last words on a job or step
     bool fallback = false;               // only where no other rule knows the line
     std::optional<RestartKind> restart;  // another kind than the class's
+    bool operator==(const FailureRule &) const = default;
 };
 
 inline constexpr int unless_lines = 40; // a traceback's length

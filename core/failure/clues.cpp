@@ -1,6 +1,7 @@
 #include "failure/clues.h"
 
 #include "base/text.h"
+#include "slurm/hostlist.h"
 #include "slurm/states.h"
 
 #include <algorithm>
@@ -11,6 +12,7 @@ namespace trainctl {
 namespace {
 
 constexpr std::int64_t log_places = std::int64_t{1} << 40; // lines of one log
+constexpr int oom_signal = 125;                            // SIG_OOM, as accounting shows it
 constexpr int signal_exit = 128;                           // shells: 128 + signal
 
 class Weighing {
@@ -72,21 +74,33 @@ private:
         for (const auto &death : deaths) {
             if (death.signal == 0 && death.exit_code == 0)
                 continue;
-            const int signal = death.signal > 0 ? death.signal : death.exit_code > signal_exit ? death.exit_code - signal_exit : 0;
             const auto source = death.node.empty() ? fmt::format("rank {}", death.rank) : fmt::format("rank {} on {}", death.rank, death.node);
-            const auto text = death.signal > 0 ? fmt::format("killed by signal {}", death.signal) : fmt::format("ended with exit code {}", death.exit_code);
-            const auto rank = death.rank >= 0 ? std::optional{death.rank} : std::nullopt;
-            if (!add_fact(fmt::format("exit {}", death.exit_code), source, text, death.node, rank, death.at))
-                add_fact(signal > 0 ? fmt::format("signal {}", signal) : "exit", source, text, death.node, rank, death.at);
+            add_end(death, source);
         }
     }
 
+    void add_end(const RankDeath &death, const std::string &source) {
+        const int signal = death.signal > 0 ? death.signal : death.exit_code > signal_exit ? death.exit_code - signal_exit : 0;
+        const auto text = death.signal > 0 ? fmt::format("killed by signal {}", death.signal) : fmt::format("ended with exit code {}", death.exit_code);
+        const auto rank = death.rank >= 0 ? std::optional{death.rank} : std::nullopt;
+        if (!add_fact(fmt::format("exit {}", death.exit_code), source, text, death.node, rank, death.at))
+            add_fact(signal > 0 ? fmt::format("signal {}", signal) : "exit", source, text, death.node, rank, death.at);
+    }
+
     void add_slurm() {
-        const auto state = read_state(evidence_.slurm.state);
-        for (const auto &word : split(state.text, ','))
-            add_fact("slurm " + word, "slurm", "state " + evidence_.slurm.state, {}, {}, {});
-        if (!evidence_.slurm.reason.empty())
-            add_fact("reason " + evidence_.slurm.reason, "slurm", "reason " + evidence_.slurm.reason, {}, {}, {});
+        const auto &slurm = evidence_.slurm;
+        const auto nodes = expand_hostlist(slurm.nodes);
+        const auto node = nodes && nodes->size() == 1 ? nodes->front() : ""; // of several it may be any
+        const auto words = split(read_state(slurm.state).text, ',');
+        for (const auto &word : words)
+            add_fact("slurm " + word, "slurm", "state " + slurm.state, node, {}, {});
+        if (!slurm.reason.empty())
+            add_fact("reason " + slurm.reason, "slurm", "reason " + slurm.reason, node, {}, {});
+        if (slurm.exit_signal == oom_signal || slurm.step_signal == oom_signal)
+            add_fact("reason OutOfMemory", "slurm", "exit code 0:125: the kernel killed for want of memory", node, {}, {});
+        const bool failed = std::find(words.begin(), words.end(), "FAILED") != words.end();
+        if (failed && (slurm.exit_code != 0 || slurm.exit_signal != 0))
+            add_end({-1, "", slurm.exit_code, slurm.exit_signal, {}}, "slurm");
     }
 
     bool add_fact(const std::string &fact, const std::string &source, const std::string &text, const std::string &node,

@@ -30,10 +30,10 @@ bool is_root(const WeighedClue &clue) { return clue.rule->role == RuleRole::root
 bool is_echo(const WeighedClue &clue) { return clue.rule->role == RuleRole::cascade || clue.rule->role == RuleRole::wrapper; }
 bool is_known(const WeighedClue &clue) { return clue.failure_class->name != "unknown"; }
 
-// What interpreters print while they end, whatever became of the training.
+// What interpreters print while they end, whatever became of the training; and a step that is cancelled behind them.
 bool is_noise_at_exit(const FailureRule &rule) {
     const bool light_echo = rule.role == RuleRole::cascade && rule.severity < heavy_echo_severity;
-    return rule.certainty == Certainty::weak && (rule.fallback || light_echo);
+    return rule.certainty == Certainty::weak && (rule.fallback || light_echo || rule.terminal);
 }
 
 double by_certainty(const WeighedClue &clue, double proof, double strong, double weak) {

@@ -53,4 +53,21 @@ Json classes_json(const FailureBook &book) {
     return out;
 }
 
+Json own_rules_json(const FailureBook &book) {
+    Json rules = Json::array(), classes = Json::array();
+    for (const auto &rule : book.rules) {
+        const auto *builtin = builtin_failures().find_rule(rule.name);
+        if (builtin != nullptr && *builtin == rule)
+            continue;
+        rules.push_back({{"name", rule.name}, {"class", rule.failure_class}, {"pattern", rule.pattern}, {"fact", rule.fact},
+                         {"hint", rule.hint}, {"changed", builtin != nullptr}});
+    }
+    for (const auto &one : book.classes) {
+        const auto *builtin = builtin_failures().find_class(one.name);
+        if (builtin == nullptr || *builtin != one)
+            classes.push_back(one.name);
+    }
+    return {{"rules", std::move(rules)}, {"classes", std::move(classes)}};
+}
+
 } // namespace trainctl

@@ -11,5 +11,7 @@ Json to_json(const Diagnosis &diagnosis);
 Json to_json(const LogFindings &findings);
 // All classes with what is done about them.
 Json classes_json(const FailureBook &book);
+// Rules and classes by which a book differs from the built-in one.
+Json own_rules_json(const FailureBook &book);
 
 } // namespace trainctl

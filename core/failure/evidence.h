@@ -16,6 +16,8 @@ struct SlurmWord {
     std::string state;  // "NODE_FAIL", "CANCELLED by 1000", "OUT_OF_ME+"
     std::string reason; // "JobLaunchFailure"
     std::string nodes;
+    // ExitCode a:b of a job that FAILED, and the signal of its DerivedExitCode: the highest of its steps.
+    int exit_code = 0, exit_signal = 0, step_signal = 0;
 };
 
 // How one rank ended. Ranks that ended with 0 and those that trainctl killed itself say nothing of a cause: leave them out.

@@ -28,6 +28,8 @@ std::string_view around(std::string_view line, std::string_view part, std::size_
     return line.substr(begin > most / 4 ? begin - most / 4 : 0, most);
 }
 
+std::string_view printed(std::string_view line) { return line.substr(launcher_prefix(line)); }
+
 std::string_view with_newline(std::string_view text) {
     const auto end = text.rfind('\n');
     return end == std::string_view::npos ? std::string_view{} : text.substr(0, end + 1);
@@ -252,7 +254,7 @@ void LogScan::keep_event(int index, std::string_view line) {
     event->line = event->last_line = at_;
     event->after_finish = finished_;
     event->progress_before = event->progress_until = found_.progress;
-    event->text = around(line, line.size() > max_kept_line ? matchers_.front()->part(index, line) : line, max_kept_line);
+    event->text = around(line, line.size() > max_kept_line ? matchers_.front()->part(index, printed(line)) : line, max_kept_line);
 }
 
 void LogScan::complete(int index, LogEvent &event) const {
@@ -262,12 +264,13 @@ void LogScan::complete(int index, LogEvent &event) const {
     event.host = host_of_line(line);
     event.rank = rank_of_line(line);
     const auto text = trim(line);
-    event.text = around(text, text.size() > max_event_text ? matchers_.front()->part(index, text) : text, max_event_text);
+    event.text = around(text, text.size() > max_event_text ? matchers_.front()->part(index, printed(text)) : text, max_event_text);
     if (rule(index).extract.empty())
         return;
     const RE2 pattern(rule(index).extract, pattern_options());
     std::vector<re2::StringPiece> groups(static_cast<std::size_t>(pattern.NumberOfCapturingGroups()) + 1);
-    if (!pattern.Match(line, 0, line.size(), RE2::UNANCHORED, groups.data(), static_cast<int>(groups.size())))
+    const auto words = printed(line);
+    if (!pattern.Match({words.data(), words.size()}, 0, words.size(), RE2::UNANCHORED, groups.data(), static_cast<int>(groups.size())))
         return;
     for (const auto &[name, number] : pattern.NamedCapturingGroups()) {
         const auto &value = groups[static_cast<std::size_t>(number)];

@@ -18,6 +18,9 @@ public:
     // counted from the file's first one all the same. Error: not_found, denied, io, with the path.
     Result<LogFindings> read(const std::string &path, std::uint64_t from = 0);
 
+    // For a log that comes from elsewhere, piece by piece. One at a time.
+    LogScan scan_of(const std::string &name) { return {matcher(0), name}; }
+
 private:
     RuleMatcher &matcher(std::size_t index);
 

@@ -1,3 +1,5 @@
+#include "base/clock.h"
+#include "base/text.h"
 #include "report/answer.h"
 #include "report/report.h"
 #include "report/terminal_text.h"
@@ -50,7 +52,53 @@ std::string suspect_text(const Json &suspect) {
     return out + (is_true(suspect, "proven") ? ", proven" : "");
 }
 
+// "exit code 1", "signal 9"; "" for 0:0.
+std::string code_text(const Json &job, const char *code, const char *signal) {
+    if (const auto number = integer_of(job, signal); number && *number > 0)
+        return fmt::format("signal {}", *number);
+    const auto number = integer_of(job, code);
+    return number && *number > 0 ? fmt::format("exit code {}", *number) : "";
+}
+
+std::string times_text(const Json &job) {
+    const auto started = integer_of(job, "started"), ended = integer_of(job, "ended");
+    if (!started)
+        return "";
+    auto text = utc_text(from_unix_seconds(*started));
+    if (ended)
+        text += fmt::format(" to {}, {}", utc_text(from_unix_seconds(*ended)), seconds_text(std::max<std::int64_t>(0, *ended - *started)));
+    const auto restarts = integer_of(job, "restarts");
+    return text + (restarts && *restarts > 0 ? fmt::format(", after {}", counted(*restarts, "requeue")) : "");
+}
+
 } // namespace
+
+std::string job_text(const Json &diagnosis, const ReportStyle &style) {
+    const auto &job = member(diagnosis, "job");
+    if (!job.is_object())
+        return "";
+    const auto reason = clean_text(job, "reason"), name = clean_text(job, "name");
+    auto out = paint(fmt::format("job {}{}", clean_text(job, "id"), name.empty() ? "" : " (" + name + ")"), Paint::strong, style) + ": " + clean_text(job, "state");
+    if (!reason.empty())
+        out += ", " + reason;
+    if (const auto code = code_text(job, "exit_code", "exit_signal"); !code.empty())
+        out += ", " + code;
+    if (const auto code = code_text(job, "step_exit_code", "step_signal"); !code.empty())
+        out += ", its steps' highest: " + code;
+    out += "\n" + labelled("nodes", clean_text(job, "nodes"), style) + labelled("failed", clean_text(job, "failed_node"), style) + labelled("ran", times_text(job), style);
+    std::string label = "read";
+    for (const auto &log : items_of(diagnosis, "logs"))
+        out += labelled(std::exchange(label, ""), fmt::format("{}, {}", clean_text(log, "file"), human_bytes(static_cast<std::uint64_t>(integer_of(log, "bytes").value_or(0)))), style);
+    label = "not read";
+    for (const auto &problem : items_of(diagnosis, "not_read"))
+        if (problem.is_string())
+            out += labelled(std::exchange(label, ""), clean(problem.get<std::string>()), style);
+    label = "note";
+    for (const auto &note : items_of(job, "notes"))
+        if (note.is_string())
+            out += labelled(std::exchange(label, ""), clean(note.get<std::string>()), style);
+    return out;
+}
 
 std::string diagnosis_text(const Json &diagnosis, const ReportStyle &style) {
     const auto name = clean_text(diagnosis, "class");

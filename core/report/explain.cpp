@@ -123,6 +123,33 @@ std::string not_wasted_text(const Json &saved, const ReportStyle &style) {
                     style);
 }
 
+std::string own_rules_text(const Json &own) {
+    std::string text;
+    for (const auto &rule : items_of(own, "rules")) {
+        const auto pattern = clean_text(rule, "pattern"), hint = clean_text(rule, "hint");
+        text += fmt::format("  {}{}: {} where {}{}\n", clean_text(rule, "name"), is_true(rule, "changed") ? " (changed)" : "", clean_text(rule, "class"),
+                            pattern.empty() ? clean_text(rule, "fact") : pattern, hint.empty() ? "" : ". " + hint);
+    }
+    return text.empty() ? text : "\nRules that are not built in:\n" + text;
+}
+
+// "2 own rules, 1 class (failure_rules.yaml)", and what kept one out.
+std::string rules_line(const Json &own, const ReportStyle &style) {
+    std::string text, files;
+    for (const auto &file : items_of(own, "files"))
+        if (file.is_string())
+            files += (files.empty() ? "" : ", ") + clean(file.get<std::string>());
+    if (!files.empty()) {
+        const auto rules = items_of(own, "rules").size(), classes = items_of(own, "classes").size();
+        text += labelled("rules", fmt::format("{}{} on top of the built-in ones ({})", counted(static_cast<std::int64_t>(rules), "rule"),
+                                              classes == 0 ? "" : fmt::format(" and {} {}", classes, classes == 1 ? "class" : "classes"), files), style);
+    }
+    for (const auto &problem : items_of(own, "problems"))
+        if (problem.is_string())
+            text += labelled("left out", clean(problem.get<std::string>()), style);
+    return text;
+}
+
 } // namespace
 
 std::string explain_text(const Json &answer, const ReportStyle &style) {
@@ -130,6 +157,7 @@ std::string explain_text(const Json &answer, const ReportStyle &style) {
     auto text = paint(clean_text(answer, "run"), Paint::strong, style) + "  " + clean_text(answer, "state") + "\n";
     if (ended.is_object())
         text += labelled("why", clean_text(ended, "why"), style);
+    text += rules_line(member(answer, "own_rules"), style);
     for (const auto &attempt : items_of(answer, "attempts"))
         text += "\n" + attempt_text(attempt, style);
     const auto end = not_wasted_text(member(answer, "not_wasted"), style) + advice(answer, style);
@@ -153,7 +181,7 @@ std::string policy_text(const Json &policy) {
            "a failure that leaves a node out counts against no budget. Any newer complete checkpoint refills all budgets.\n"
            "And whatever the class: recovery.no_progress_max failures in a row without a newer checkpoint end the run.\n\n"
            "| key | default | what it does |\n|---|---|---|\n" +
-           keys + "\n" + classes_text(member(policy, "classes"));
+           keys + "\n" + classes_text(member(policy, "classes")) + own_rules_text(member(policy, "own_rules"));
 }
 
 } // namespace trainctl

@@ -24,8 +24,8 @@ std::string summary_text(const Json &status, const ReportStyle &style);
 
 // Why a run did what it did, attempt by attempt. `answer` is the answer to "explain".
 std::string explain_text(const Json &answer, const ReportStyle &style);
-// How failures are decided on, in words, with a table of keys and one of classes.
-// `policy`: {"keys": [{"key", "default", "doc"}], "classes": what classes_json gives}.
+// How failures are decided on, in words, with a table of keys and one of classes, and the rules that are not built in.
+// `policy`: {"keys": [{"key", "default", "doc"}], "classes": what classes_json gives, "own_rules": what own_rules_json gives}.
 std::string policy_text(const Json &policy);
 
 // The nodes that are suspected, for the user, and for an administrator. `answer` is the answer to "nodes".
@@ -34,6 +34,9 @@ std::string nodes_report(const Json &answer);
 
 // Why a run failed. `diagnosis` is what to_json(Diagnosis) gives.
 std::string diagnosis_text(const Json &diagnosis, const ReportStyle &style);
+// The job that `trainctl diagnose --job` looked at, as Slurm tells it, and what was read of its output; "" where the diagnosis is of
+// no job.
+std::string job_text(const Json &diagnosis, const ReportStyle &style);
 // The classes of failures as a table in Markdown. `classes` is what classes_json gives.
 std::string classes_text(const Json &classes);
 // The checkpoints of a run, a line each, and why those are refused that are. `found` is the answer to "checkpoints".

@@ -58,6 +58,11 @@ class WithoutCluster(unittest.TestCase):
         file = f"{self.home.path}/a.yaml"
         write(file, "name: a\nresources: {nodes: 1}\nlaunch: {command: x}\ntemplate: /dev/zero\n")
         self.refuse(["check", file], f"{file}:4:1: /dev/zero: has more than")
+        rules = f"{self.home.path}/rules.yaml"
+        write(file, "name: a\nresources: {nodes: 1}\nlaunch: {command: x}\nrecovery:\n  rules: rules.yaml\n")
+        self.refuse(["check", file], f"{file}:5:3: {rules}: there is no such file")
+        write(rules, "rules:\n  - name: a\n    pattern: '('\n    class: hang\n    sevrity: 3\n")
+        self.refuse(["check", file], f"{rules}:3:14: RE2 does not take this pattern", f"{rules}:5:5: there is no key 'sevrity' here")
         write(file, "#" * 300_000)
         self.refuse(["check", file], "no experiment file")
 

@@ -7,16 +7,22 @@ import tempfile
 import unittest
 
 from harness import wait_until
-from runs import RUN_LIMIT, RunCase, kill
+from runs import RUN_LIMIT, RunCase, folder_of, kill, write
 from test_in_place import InPlaceCase, all_at_once
 
 PYTHON = "/usr/bin/python3"
+OWN_RULES = """\
+classes:
+  - {name: flux, what: It is empty., why: Only a person can fill it., action: stop, restart: deterministic}
+rules:
+  - {name: flux-empty, pattern: flux capacitor is empty, class: flux, certainty: proof, hint: Fill the flux capacitor.}
+"""
 OVER_LIMIT = "ulimit -v 400000; exec /usr/bin/python3 -c 'print(\"step 1 loss 1 rate 1\", flush=True); bytearray(1 << 30)'"
 
 
 class Decisions(InPlaceCase):
     def test_each_failure_has_the_decision_that_is_right_for_it(self):
-        names = ("missing", "same_step", "memory", "corrupt", "twice")
+        names = ("missing", "same_step", "memory", "corrupt", "twice", "own_rule", "broken_rules")
 
         def run(name):
             return getattr(self, f"start_{name}")("why-" + name.replace("_", "-"))
@@ -45,11 +51,14 @@ class Decisions(InPlaceCase):
         self.check_nothing_left(run)
         return failures[-1], text
 
-    def begin_command(self, name, command, **keys):
+    def begin_command(self, name, command, rules=None, check=0, **keys):
         run = self.make(name, steps=40, **{"recovery__in_place": "on", **keys})
         run.experiment["launch"]["command"] = command
+        if rules:
+            write(f"{run.folder}/mine.yaml", rules)
+            run.experiment["recovery"]["rules"] = "mine.yaml"  # relative to the experiment
         run.write()
-        run.submit()
+        run.submit(check=check)
         return run
 
     # A Python error at start: no second try.
@@ -63,6 +72,34 @@ class Decisions(InPlaceCase):
         # The same from its log alone.
         log = f"{run.dir}/attempts/001/{failure['evidence'][0]['source']}"
         self.assertIn("py-import", self.sandbox.home.run("diagnose", log).stdout)
+
+    # A rule and a class of the run's own: stopped at once, with the user's hint.
+    def start_own_rule(self, name):
+        return self.begin_command(name, ["bash", "-c", "echo the flux capacitor is empty; exit 1"], rules=OWN_RULES)
+
+    def check_own_rule(self, run):
+        _, text = self.check_stopped(run, "flux", 1)
+        self.assertIn("rules       1 rule and 1 class on top of the built-in ones\n", text)
+        self.assertIn("Fill the flux capacitor.", text)
+        self.assertEqual(run.read("failure_rules.yaml"), OWN_RULES)
+        policy = run.command("explain", "--policy", run.id, check=0).stdout
+        self.assertIn("  flux-empty: flux where flux capacitor is empty. Fill the flux capacitor.\n", policy)
+        self.assertIn("| `flux` | It is empty. | stop", policy)
+
+    # Rules that broke after the submit: told, and the built-in ones decide.
+    def start_broken_rules(self, name):
+        run = self.begin_command(name, [PYTHON, "-c", "raise KeyError('flux capacitor is empty')"], rules=OWN_RULES, check=1,
+                                 resources__sbatch=["--hold"])
+        write(f"{run.dir}/failure_rules.yaml", "rules:\n  - name: a\n    pattern: '('\n    class: hang\n")
+        self.sandbox.slurm("scontrol", "release", str(run.job()))
+        return run
+
+    def check_broken_rules(self, run):
+        self.check_stopped(run, "py-error", 1)
+        left_out = [event["text"] for event in run.events("failure_rules_left_out")]
+        self.assertEqual(len(left_out), 1)
+        self.assertIn("failure_rules.yaml:3:14: RE2 does not take this pattern", left_out[0])
+        self.assertIn("left out", run.command("explain", run.id, check=0).stdout)
 
     # An error at the same step each time: the second one is the last.
     def start_same_step(self, name):
@@ -154,6 +191,18 @@ class Told(RunCase):
         for name in ("host-oom", "storage-full", "nccl-timeout", "unknown"):
             self.assertRegex(told, rf"(?m)^\| `?{name}`? ")
         self.assertRegex(told, r"(?m)^\| `recovery.no_progress_max` \| \d+ \| ")
+
+    def test_the_rules_of_a_cluster_are_its_policy_and_what_is_wrong_with_them_has_its_place(self):
+        rules = f"{folder_of(self, 'tc-rules-')}/site.yaml"
+        write(rules, OWN_RULES)
+        cluster = self.profile("ruled", failure_rules=rules)
+        told = self.sandbox.home.run("explain", "--policy", "--cluster", cluster, check=0).stdout
+        self.assertIn("  flux-empty: flux where flux capacitor is empty.", told)
+        run = self.make("ruled", cluster=cluster)
+        run.command("check", run.file, check=0)
+        write(rules, OWN_RULES.replace("class: flux", "class: fluxx"))
+        said = run.command("check", run.file, check=2).stderr
+        self.assertIn(f"{rules}:4:5: there is no class 'fluxx' (rule 'flux-empty'); did you mean 'flux'?", said)
 
 
 if __name__ == "__main__":

@@ -66,6 +66,19 @@ TEST_CASE("failure judge: the line of a log that tells why is named, with its fi
     CHECK(failure.evidence.front().line == 4);
 }
 
+TEST_CASE("failure judge: a node's own log names the node and, by its prefix, the rank") {
+    const TempDir root;
+    Judged run{root.path(), "run-aaaaa", {"n1", "n2"}};
+    run.log("n1", "2026-11-23T12:37:07Z [r0] step 1\n2026-11-23T12:37:08Z [r1] RuntimeError: CUDA error: uncorrectable ECC error encountered\n");
+    run.log("n2", "2026-11-23T12:37:07Z [r2] step 1\n");
+    const auto failure = run.died(1, 0);
+    CHECK(failure.failure_class == "gpu-ecc");
+    REQUIRE(failure.suspects.size() == 1);
+    CHECK(failure.suspects[0].node == "n1");
+    CHECK(failure.suspects[0].rank == 1);
+    CHECK(failure.avoid == Nodes{"n1"});
+}
+
 TEST_CASE("failure judge: a node that kills ranks is left out the second time, unless nothing is to be remembered") {
     for (const int hours : {0, 24}) {
         CAPTURE(hours);

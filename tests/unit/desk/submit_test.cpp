@@ -1,4 +1,5 @@
 #include "desk_room.h"
+#include "run/run_rules.h"
 
 using namespace trainctl;
 using namespace std::chrono_literals;
@@ -260,4 +261,33 @@ TEST_CASE("desk submit: a job that its partition can never run is said at once")
         row.set(room.cluster[0]);
         CHECK(room.answer(room.submit_request()).at("never_starts") == row.why);
     }
+}
+
+TEST_CASE("desk submit: rules for failures go with the run, a resume changes its own, and explain tells of them") {
+    const std::string flux = "rules:\n  - name: flux\n    pattern: 'flux capacitor empty'\n    class: storage-io\n";
+    DeskRoom room;
+    auto request = room.submit_request();
+    request["rules"] = {{own_rules_file, flux}, {cluster_rules_file, ""}, {"../evil.yaml", flux}};
+    room.answer(request);
+    CHECK(room.read(room.paths.file(own_rules_file)) == flux);
+    CHECK(!room.read(room.paths.file(cluster_rules_file)));
+    CHECK(!room.read(room.root + "/runs/evil.yaml"));
+    const auto told = room.answer(room.request("explain"));
+    CHECK(told.at("own_rules").at("rules").at(0).at("name") == "flux");
+    CHECK(told.at("own_rules").at("files") == Json::array({own_rules_file}));
+    auto policy = room.request("explain");
+    policy["policy"] = true;
+    CHECK(room.answer(policy).at("classes").size() == builtin_failures().classes.size());
+
+    room.answer(room.request("cancel"));
+    REQUIRE(room.ended());
+    auto resume = room.request("resume");
+    resume["rules"] = {{own_rules_file, flux + "    severity: 12\n"}};
+    room.answer(resume);
+    CHECK(room.read(room.paths.file(own_rules_file)) == flux + "    severity: 12\n");
+    room.answer(room.request("cancel"));
+    resume["rules"] = {{own_rules_file, ""}};
+    room.answer(resume);
+    CHECK(!room.read(room.paths.file(own_rules_file)));
+    CHECK(room.answer(room.request("explain")).at("own_rules").at("rules").empty());
 }

@@ -43,6 +43,27 @@ TEST_CASE("decide: Slurm's state alone decides, with its action and confidence")
     }
 }
 
+TEST_CASE("decide: how a job that FAILED ended is evidence; of one that did not it is none") {
+    struct Case { SlurmWord word; const char *wanted; };
+    for (const auto &[word, wanted] : {
+             Case{{"FAILED", "NonZeroExitCode", "n1", 1, 0, 0}, "unknown"}, Case{{"FAILED", "NonZeroExitCode", "n1", 127, 0, 0}, "launch-command"},
+             Case{{"FAILED", "RaisedSignal:9(Killed)", "n1", 0, 9, 0}, "killed"}, Case{{"FAILED", "NonZeroExitCode", "n1", 1, 0, 125}, "host-oom"},
+             Case{{"COMPLETED", "", "n1", 0, 0, 125}, "host-oom"}, Case{{"TIMEOUT", "TimeLimit", "n1", 0, 9, 0}, "time-limit"},
+             Case{{"CANCELLED by 7", "", "n1", 0, 15, 9}, "user-cancel"}, Case{{"RUNNING", "", "n1", 0, 0, 0}, "none"}}) {
+        CAPTURE(word.state);
+        CAPTURE(word.exit_code);
+        Evidence evidence;
+        evidence.slurm = word;
+        CHECK(of(evidence).failure_class == wanted);
+    }
+    Evidence lost;
+    lost.slurm = {"NODE_FAIL", "NodeDown", "n4"};
+    REQUIRE(of(lost).suspects.size() == 1);
+    CHECK(of(lost).suspects[0].node == "n4");
+    lost.slurm.nodes = "n[4-5]"; // either
+    CHECK(of(lost).suspects.empty());
+}
+
 TEST_CASE("decide: a SIGKILL is no out-of-memory without evidence, and one with it is") {
     Evidence evidence;
     evidence.deaths = {{3, "n2", 0, 9, 100.0}};

@@ -1,5 +1,6 @@
 #include "logs.h"
 
+#include "base/text.h"
 #include "failure/line_facts.h"
 #include "failure/read_log.h"
 #include "support/temp_dir.h"
@@ -152,6 +153,32 @@ TEST_CASE("scan: the time, the rank and the node that a line names are kept") {
     CHECK(found.events[1].host == "n17");
     CHECK(time_of_line("2024-02-30 10:00:00") == std::nullopt);
     CHECK(host_of_line("node-17:5276:5696 [1] NCCL WARN x") == "node-17");
+}
+
+TEST_CASE("scan: what a launcher puts before a line hides neither its beginning nor its rank") {
+    struct Case { std::string line; std::size_t size; std::optional<int> rank; };
+    const std::string ours = "2026-11-23T12:37:07Z [r12] ";
+    for (const auto &[line, size, rank] : {
+             Case{ours + "Killed", ours.size(), 12}, Case{ours, ours.size(), 12}, Case{ours + "[default3]:Killed", ours.size() + 11, 12},
+             Case{ours + "[rank7]: ValueError: x", ours.size(), 7}, Case{"[default3]:Killed", 11, {}}, Case{"[1,5]<stderr>:Killed", 14, 5},
+             Case{"  3: Killed", 5, {}}, Case{"127: Killed", 5, {}}, Case{"Killed", 0, {}}, Case{"12:37:07 Killed", 0, {}},
+             Case{"2026-11-23T12:37:07Z [rx] Killed", 0, {}}, Case{"2026-11-23T12:37:07Z", 0, {}}, Case{"1234567: Killed", 0, {}},
+             Case{"[1,5] Killed", 0, {}}, Case{"[default]: Killed", 0, {}}, Case{"", 0, {}}, Case{"3", 0, {}}, Case{"         3: x", 0, {}}}) {
+        CAPTURE(line);
+        CHECK(launcher_prefix(line) == size);
+        CHECK(rank_of_line(line) == rank);
+        if (line.find("Killed") == size) {
+            const auto found = scanned(builtin_matcher(), line + "\n");
+            REQUIRE(found.events.size() == 1);
+            CHECK(found.events[0].rule == "shell-killed");
+            CHECK(found.events[0].text == trim(line));
+        }
+    }
+    const auto found = scanned(builtin_matcher(), ours + "n4:5276:5696 [1] NCCL WARN Cuda failure 'uncorrectable ECC error encountered'\n");
+    REQUIRE(!found.events.empty());
+    CHECK(found.events[0].host == "n4");
+    CHECK(found.events[0].rank == 12);
+    CHECK(found.events[0].at == 1795437427);
 }
 
 TEST_CASE("read log: from the byte where a generation began, with the file's own line numbers") {

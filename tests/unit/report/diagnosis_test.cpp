@@ -25,6 +25,21 @@ TEST_CASE("diagnosis: what failed, how sure that is, its lines, and what was rej
           "  rejected    nccl-timeout (a.out:9): an echo\n");
 }
 
+TEST_CASE("diagnosis: the job that was looked at, what was read of it and what could not be") {
+    Json job{{"id", "20_3"}, {"name", "tr\x1b[31main"}, {"state", "FAILED"}, {"reason", "NonZeroExitCode"}, {"exit_code", 1}, {"exit_signal", 0}, {"step_exit_code", 0},
+             {"step_signal", 125}, {"nodes", "n[1-2]"}, {"failed_node", ""}, {"started", 1795437427}, {"ended", 1795437490}, {"restarts", 1},
+             {"notes", Json::array({"Slurm knows 4 tasks of it"})}};
+    const Json diagnosis{{"job", job}, {"logs", Json::array({{{"file", "/o/a.out"}, {"bytes", 1500}}})}, {"not_read", Json::array({"/o/a.err: you may not read it"})}};
+    CHECK(job_text(diagnosis, {}) == "job 20_3 (tr\\x1b[31main): FAILED, NonZeroExitCode, exit code 1, its steps' highest: signal 125\n"
+                                     "  nodes       n[1-2]\n"
+                                     "  ran         2026-11-23T12:37:07Z to 2026-11-23T12:38:10Z, 1 m 3 s, after 1\n"
+                                     "              requeue\n"
+                                     "  read        /o/a.out, 1.5 kB\n"
+                                     "  not read    /o/a.err: you may not read it\n"
+                                     "  note        Slurm knows 4 tasks of it\n");
+    CHECK(job_text({{"class", "none"}}, {}) == "");
+}
+
 TEST_CASE("diagnosis: the page on classes shows what the program does") {
     const auto page = PosixFiles{}.read(std::string{TRAINCTL_SOURCE_DIR} + "/core/failure/README.md");
     REQUIRE(page.ok());
