@@ -12,6 +12,7 @@ namespace trainctl {
 
 class VerifiedFiles;
 
+constexpr std::string_view set_aside = ".rolled-back"; // behind the name of one that roll_back() put aside
 constexpr std::int64_t unknown_step = -1; // of one whose name has none, where nothing in it can be read
 
 struct CheckpointSeen {

@@ -6,6 +6,9 @@
 #include "checkpoint/checkpoint.h"
 #include "checkpoint/format.h"
 #include "checkpoint/torch_pickle.h"
+#include "checkpoint/tracker.h"
+
+#include "base/text.h"
 
 #include <algorithm>
 #include <fmt/format.h>
@@ -14,7 +17,6 @@ namespace trainctl {
 
 namespace {
 
-constexpr const char *tracker = "latest";
 constexpr std::int64_t most_ranks = 100'000;
 
 bool any_name(const CheckpointFacts &facts, bool (*is)(const std::string &)) {
@@ -71,25 +73,13 @@ std::string count_problem(const CheckpointFacts &facts, const Sizes &sizes, bool
     return "";
 }
 
-// Steps of other tags in the same folder.
-std::optional<std::int64_t> step_of(const std::string &tag) { return step_of_name("global_step{step}", tag); }
-
-// Whether `latest` says that the save of this one has ended. It is written in place: what is no tag of a folder here was cut,
-// and then only the newest is in doubt.
-std::string tracker_problem(const CheckpointFacts &facts) {
-    const auto tag = facts.tracker(tracker);
-    const auto step = step_of(facts.name);
-    if (tag == facts.name || !step || !facts.around)
-        return tag == facts.name ? "" : fmt::format("{} names {}", tracker, tag.empty() ? "nothing" : tag.substr(0, 64));
-    if (!tag.empty() && facts.around->has(tag) && step_of(tag)) {
-        if (*step_of(tag) >= *step)
-            return "";
-        return fmt::format("{} still names {}: its save has not ended", tracker, tag);
-    }
-    for (const auto &other : facts.around->names)
-        if (step_of(other).value_or(0) > *step)
-            return "";
-    return fmt::format("{} is {}: whether its save has ended can't be told", tracker, tag.empty() ? "missing or empty" : "damaged");
+// Whether `latest` says that the save of this one has ended.
+std::string latest_problem(const CheckpointFacts &facts) {
+    const std::string pattern = "global_step{step}", tag{trim(facts.tracker(deepspeed_tracker))};
+    const auto step = step_beside(facts, facts.name, pattern);
+    if (!step)
+        return tag == facts.name ? "" : fmt::format("{} names {}", deepspeed_tracker, tag.empty() ? "nothing" : tag.substr(0, 64));
+    return tracker_problem(facts, *step, {deepspeed_tracker, tag, step_beside(facts, tag, pattern), facts.around && facts.around->has(tag)});
 }
 
 } // namespace
@@ -115,7 +105,7 @@ std::string deepspeed_files_problem(const CheckpointFacts &facts) {
 }
 
 std::string deepspeed_problem(const CheckpointFacts &facts) {
-    const auto problem = tracker_problem(facts);
+    const auto problem = latest_problem(facts);
     return problem.empty() ? deepspeed_files_problem(facts) : problem;
 }
 

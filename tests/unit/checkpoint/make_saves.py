@@ -219,6 +219,8 @@ def main():
     put("megatron/latest_checkpointed_iteration.txt", "7")
     put_torch_dist("megatron-dist/iter_0000007")
     put("megatron-dist/latest_checkpointed_iteration.txt", "7")
+    put_dcp("megatron-dcp/iter_0000007")
+    put("megatron-dcp/latest_checkpointed_iteration.txt", "7")
     name = "gpt--val_loss=1.00-step=7-consumed_samples=70.0-last"
     put_torch_dist(f"nemo/{name}/weights")
     put_json(f"nemo/{name}/context/io.json", {"objects": {}})
