@@ -21,9 +21,11 @@ std::string younger_file(const CheckpointFacts &facts, const std::string &tracke
     const auto written = facts.around->written.find(tracker);
     if (written == facts.around->written.end())
         return "";
-    for (const auto &[file, when] : facts.written)
-        if (when - written->second > clocks_differ)
+    for (const auto &[file, when] : facts.written) {
+        const bool saved = file.ends_with(".pt") || file.ends_with(".distcp") || file.ends_with(".metadata"); // others may add to it later
+        if (saved && when - written->second > clocks_differ)
             return file;
+    }
     return "";
 }
 
