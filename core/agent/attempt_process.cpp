@@ -346,7 +346,7 @@ private:
         };
         out.newest_checkpoint = [this, dir, in_use, judge] {
             judge->prepare();
-            auto removed = remove_old_checkpoints(dir, run_.experiment.checkpoint, *in_use, HashLimits{.verified = verified_});
+            auto removed = remove_old_checkpoints(files_, dir, run_.experiment.checkpoint, *in_use, HashLimits{.verified = verified_});
             for (const auto &path : removed ? *removed : std::vector<std::string>{})
                 add(no_, "checkpoint_removed", Json{{"path", path}});
             if (!removed)
