@@ -32,6 +32,9 @@ struct CheckpointSeen {
 // else equal. So "step-7.tmp" is no "step-{step}". A * stands for any text, and a name that fits in two ways has no step.
 std::optional<std::int64_t> step_of_name(std::string_view pattern, std::string_view name);
 
+// "step-7.rolled-back", "step-7.rolled-back.2": put aside by roll_back().
+bool is_put_aside(std::string_view name);
+
 struct NamedStep {
     std::int64_t step = 0;
     std::string name;

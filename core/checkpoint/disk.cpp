@@ -177,10 +177,7 @@ void add_unnumbered(const std::string &dir, const Checkpoint &spec, Listed &list
 // What a * of a pattern fits all the same: what is hidden, as a removal's leftovers are, what was put aside by roll_back(), and
 // by the formats' own patterns what frameworks call unfinished.
 bool is_no_checkpoint(const Checkpoint &spec, std::string_view name) {
-    const auto aside = name.rfind(set_aside);
-    if (aside != std::string_view::npos && name.find_first_not_of(".0123456789", aside + set_aside.size()) == std::string_view::npos)
-        return true;
-    if (name.starts_with('.') && !spec.pattern.starts_with('.'))
+    if (is_put_aside(name) || (name.starts_with('.') && !spec.pattern.starts_with('.')))
         return true;
     return spec.pattern.empty() && (name.ends_with("-unfinished") || name.ends_with(".tmp") || name.ends_with(".partial"));
 }

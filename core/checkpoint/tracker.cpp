@@ -57,7 +57,7 @@ std::string tracker_problem(const CheckpointFacts &facts, std::int64_t step, con
 
 Result<std::optional<TrackerAimed>> aim_tracker(Files &files, const std::string &dir, const CheckpointSeen &chosen) {
     const bool deepspeed = chosen.format == format_name(CheckpointFormat::deepspeed);
-    if ((!deepspeed && chosen.format != format_name(CheckpointFormat::megatron)) || parent_path(chosen.path) != dir)
+    if ((!deepspeed && chosen.format != format_name(CheckpointFormat::megatron)) || chosen.path != join_path(dir, base_name(chosen.path)))
         return std::optional<TrackerAimed>{};
     TrackerAimed out{join_path(dir, deepspeed ? deepspeed_tracker : megatron_tracker), "",
                      deepspeed ? base_name(chosen.path) : std::to_string(chosen.step)};
