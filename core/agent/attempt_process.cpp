@@ -7,6 +7,7 @@
 #include "base/text.h"
 #include "checkpoint/retention.h"
 #include "checkpoint/roll_back.h"
+#include "checkpoint/tracker.h"
 #include "checkpoint/verified_files.h"
 #include "recovery/attempt.h"
 #include "recovery/policy.h"
@@ -207,6 +208,7 @@ private:
         if (!choice)
             return cannot_train("the checkpoints can't be listed: " + choice.error().text());
         note_refused(*choice);
+        aim(*dir, choice->newest);
         HeadPlan plan{paths_, no_, job_, run_.experiment, run_.info, run_.secrets, *nodes, tools_, choice->newest, time_left(), "",
                       showed_steps(), beating.checked, job_memory_mib(own_environment()), earlier_failures(), true};
         Outcome outcome = run_head(plan, head_hooks(hooks, *dir, choice->newest));
@@ -259,6 +261,17 @@ private:
     void note_refused(const CheckpointChoice &choice) {
         for (const auto &refused : choice.refused)
             add(no_, "checkpoint_refused", Json{{"path", refused.path}, {"step", refused.step}, {"why", refused.why_not}});
+    }
+
+    // No rank lives now: nobody else writes it.
+    void aim(const std::string &dir, const std::optional<CheckpointSeen> &chosen) {
+        if (!chosen)
+            return;
+        const auto aimed = aim_tracker(files_, dir, *chosen);
+        if (!aimed)
+            add(no_, "tracker_not_aimed", Json{{"text", aimed.error().text()}});
+        else if (*aimed)
+            add(no_, "tracker_aimed", Json{{"path", (*aimed)->path}, {"before", valid_utf8((*aimed)->before)}, {"now", (*aimed)->now}});
     }
 
     // Content is read by whoever resumes from it, or removes older ones; what was found wrong then is known.
@@ -334,6 +347,7 @@ private:
                     return older.error();
                 next.checkpoint = std::move(*older);
             }
+            aim(dir, next.checkpoint);
             in_use->clear();
             if (next.checkpoint)
                 in_use->push_back(next.checkpoint->path);
@@ -341,7 +355,7 @@ private:
         };
         out.newest_checkpoint = [this, dir, in_use, judge] {
             judge->prepare();
-            auto removed = remove_old_checkpoints(dir, run_.experiment.checkpoint, *in_use, HashLimits{.verified = verified_});
+            auto removed = remove_old_checkpoints(files_, dir, run_.experiment.checkpoint, *in_use, HashLimits{.verified = verified_});
             for (const auto &path : removed ? *removed : std::vector<std::string>{})
                 add(no_, "checkpoint_removed", Json{{"path", path}});
             if (!removed)

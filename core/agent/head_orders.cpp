@@ -18,8 +18,12 @@ Result<Values> values_of(const HeadPlan &plan, const std::optional<CheckpointSee
     if (!dir)
         return dir.error();
     values["checkpoint_dir"] = *dir;
-    if (resume_from)
+    if (resume_from) {
         values["checkpoint"] = resume_from->path;
+        values["checkpoint_name"] = base_name(resume_from->path);
+        if (resume_from->step != unknown_step)
+            values["checkpoint_step"] = std::to_string(resume_from->step);
+    }
     return values;
 }
 
@@ -145,6 +149,8 @@ Result<std::vector<StartSpec>> start_specs(const HeadPlan &plan, const std::opti
     spec.environment["TRAINCTL_CHECKPOINT_DIR"] = values->at("checkpoint_dir");
     if (resume_from)
         spec.environment["TRAINCTL_RESUME_FROM"] = resume_from->path;
+    if (resume_from && resume_from->step != unknown_step)
+        spec.environment["TRAINCTL_RESUME_STEP"] = std::to_string(resume_from->step);
     std::vector<StartSpec> out;
     for (int node = 0; node < spec.nodes; ++node) {
         const auto launched = node_command(plan.experiment.launch, command,

@@ -75,6 +75,11 @@ std::optional<std::int64_t> step_of_name(std::string_view pattern, std::string_v
     return number(name.substr(before.size(), name.size() - before.size() - after.size()));
 }
 
+bool is_put_aside(std::string_view name) {
+    const auto aside = name.rfind(set_aside);
+    return aside != std::string_view::npos && aside > 0 && name.find_first_not_of(".0123456789", aside + set_aside.size()) == std::string_view::npos;
+}
+
 std::vector<NamedStep> steps_of_names(const std::string &pattern, const std::vector<std::string> &names) {
     return steps_of_names(std::vector{pattern}, names);
 }

@@ -12,6 +12,7 @@ namespace trainctl {
 
 class VerifiedFiles;
 
+constexpr std::string_view set_aside = ".rolled-back"; // behind the name of one that roll_back() put aside
 constexpr std::int64_t unknown_step = -1; // of one whose name has none, where nothing in it can be read
 
 struct CheckpointSeen {
@@ -30,6 +31,9 @@ struct CheckpointSeen {
 // The step in a name: what {step} of the pattern stands for, 1 to 18 digits, zeros in front allowed, everything
 // else equal. So "step-7.tmp" is no "step-{step}". A * stands for any text, and a name that fits in two ways has no step.
 std::optional<std::int64_t> step_of_name(std::string_view pattern, std::string_view name);
+
+// "step-7.rolled-back", "step-7.rolled-back.2": put aside by roll_back().
+bool is_put_aside(std::string_view name);
 
 struct NamedStep {
     std::int64_t step = 0;

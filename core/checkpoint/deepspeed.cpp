@@ -1,11 +1,16 @@
-// DeepSpeed: global_step<step>/ with mp_rank_XX_model_states.pt, or zero_pp_rank_N_mp_rank_XX_model_states.pt for each data-parallel
-// rank with ZeRO 3, and [bf16_]zero_pp_rank_N_mp_rank_XX_optim_states.pt for each with ZeRO; beside it `latest`, which is
-// written when all ranks have saved. deepspeed/runtime/engine.py, 0.9 to 0.16: save_checkpoint(), _get_ckpt_name(),
-// _get_rank_zero_ckpt_name(); dp_world_size and mp_world_size are in the model states, and `optimizer` is None there
-// where ZeRO saves it apart.
+// DeepSpeed: global_step<step>/, or a tag of the user's, with mp_rank_XX_model_states.pt, or zero_pp_rank_N_mp_rank_XX_model_states.pt
+// for each data-parallel rank with ZeRO 3, and [bf16_]zero_pp_rank_N_mp_rank_XX_optim_states.pt for each with ZeRO; beside it
+// `latest`, written in place when all ranks have saved, or when an asynchronous save has been committed. deepspeedai/DeepSpeed,
+// deepspeed/runtime/engine.py, 0.9 to 0.17: save_checkpoint(), _get_ckpt_name(), _get_rank_zero_ckpt_name(); dp_world_size and
+// mp_world_size are in the model states, and `optimizer` is None there where ZeRO saves it apart. With experts:
+// layer_L_expert_E_mp_rank_XX_model_states.pt, as many as num_experts says for each layer, and expp_rank_N_mp_rank_XX_optim_states.pt
+// (_save_moe_checkpoint()).
 #include "checkpoint/checkpoint.h"
 #include "checkpoint/format.h"
 #include "checkpoint/torch_pickle.h"
+#include "checkpoint/tracker.h"
+
+#include "base/text.h"
 
 #include <algorithm>
 #include <fmt/format.h>
@@ -14,7 +19,6 @@ namespace trainctl {
 
 namespace {
 
-constexpr const char *tracker = "latest";
 constexpr std::int64_t most_ranks = 100'000;
 
 bool any_name(const CheckpointFacts &facts, bool (*is)(const std::string &)) {
@@ -22,7 +26,8 @@ bool any_name(const CheckpointFacts &facts, bool (*is)(const std::string &)) {
 }
 bool is_model_states(const std::string &name) { return name.ends_with("_model_states.pt"); }
 bool is_optim_states(const std::string &name) { return name.ends_with("_optim_states.pt"); }
-bool is_expert(const std::string &name) { return name.find("expert_") != std::string::npos || name.starts_with("expp_rank_"); }
+bool is_zero_states(const std::string &name) { return name.find("zero_pp_rank_") != std::string::npos && is_optim_states(name); }
+bool is_of_pipeline(const std::string &name) { return name.ends_with("-model_states.pt"); } // layer_01-model_00-model_states.pt
 
 std::string zero_name(const std::string &prefix, std::int64_t data, std::int64_t model, const char *what) {
     return fmt::format("{}zero_pp_rank_{}_mp_rank_{:02}_{}.pt", prefix, data, model, what);
@@ -31,6 +36,7 @@ std::string zero_name(const std::string &prefix, std::int64_t data, std::int64_t
 struct Sizes {
     std::int64_t data = 0, model = 0;
     bool optimizer_apart = false;
+    std::vector<std::int64_t> experts; // of each layer that has some
 };
 
 std::optional<Sizes> sizes_in(const CheckpointFacts &facts, const std::string &file) {
@@ -45,8 +51,12 @@ std::optional<Sizes> sizes_in(const CheckpointFacts &facts, const std::string &f
     const auto data = number("dp_world_size"), model = number("mp_world_size");
     if (!data || !model || *data < 1 || *model < 1 || *data > most_ranks || *model > most_ranks)
         return std::nullopt;
-    const auto optimizer = pickle.member(pickle.root(), "optimizer");
-    return Sizes{*data, *model, optimizer && pickle.kind(*optimizer) == Pickle::Kind::none};
+    const auto optimizer = pickle.member(pickle.root(), "optimizer"), experts = pickle.member(pickle.root(), "num_experts");
+    Sizes out{*data, *model, optimizer && pickle.kind(*optimizer) == Pickle::Kind::none, {}};
+    if (experts && pickle.kind(*experts) == Pickle::Kind::list)
+        for (const auto layer : pickle.items(*experts))
+            out.experts.push_back(std::clamp<std::int64_t>(pickle.integer(layer).value_or(0), 0, most_ranks));
+    return out;
 }
 
 // Each rank's file by its name.
@@ -55,7 +65,7 @@ std::string count_problem(const CheckpointFacts &facts, const Sizes &sizes, bool
     for (const auto *one : {"", "bf16_", "fp16_"})
         if (facts.has_under(std::string{one} + "zero_pp_rank_0_mp_rank_00_optim"))
             prefix = one;
-    const bool optimizer = any_name(facts, is_optim_states);
+    const bool optimizer = any_name(facts, is_zero_states);
     if (sizes.optimizer_apart && !optimizer)
         return "its optimizer states are missing";
     for (std::int64_t model = 0; model < sizes.model; ++model) {
@@ -71,25 +81,26 @@ std::string count_problem(const CheckpointFacts &facts, const Sizes &sizes, bool
     return "";
 }
 
-// Steps of other tags in the same folder.
-std::optional<std::int64_t> step_of(const std::string &tag) { return step_of_name("global_step{step}", tag); }
+std::string experts_problem(const CheckpointFacts &facts, const Sizes &sizes) {
+    if (sizes.experts.empty() || any_name(facts, is_of_pipeline)) // whose stages count their layers each by itself
+        return "";
+    for (std::size_t layer = 0; layer < sizes.experts.size(); ++layer)
+        for (std::int64_t expert = 0; expert < sizes.experts[layer]; ++expert)
+            if (const auto file = fmt::format("layer_{}_expert_{}_mp_rank_00_model_states.pt", layer, expert); !facts.has(file))
+                return fmt::format("{} is missing (of {})", file, sizes.experts[layer]);
+    const auto ranks = numbered_files(facts, "expp_rank_", "_mp_rank_00_optim_states.pt", 1);
+    if (ranks.count == 0 && ranks.gap.empty())
+        return "expp_rank_0_mp_rank_00_optim_states.pt is missing";
+    return ranks.gap.empty() ? "" : fmt::format("{} is missing", ranks.gap);
+}
 
-// Whether `latest` says that the save of this one has ended. It is written in place: what is no tag of a folder here was cut,
-// and then only the newest is in doubt.
-std::string tracker_problem(const CheckpointFacts &facts) {
-    const auto tag = facts.tracker(tracker);
-    const auto step = step_of(facts.name);
-    if (tag == facts.name || !step || !facts.around)
-        return tag == facts.name ? "" : fmt::format("{} names {}", tracker, tag.empty() ? "nothing" : tag.substr(0, 64));
-    if (!tag.empty() && facts.around->has(tag) && step_of(tag)) {
-        if (*step_of(tag) >= *step)
-            return "";
-        return fmt::format("{} still names {}: its save has not ended", tracker, tag);
-    }
-    for (const auto &other : facts.around->names)
-        if (step_of(other).value_or(0) > *step)
-            return "";
-    return fmt::format("{} is {}: whether its save has ended can't be told", tracker, tag.empty() ? "missing or empty" : "damaged");
+// Whether `latest` says that the save of this one has ended.
+std::string latest_problem(const CheckpointFacts &facts) {
+    const std::string pattern = "global_step{step}", tag{trim(facts.tracker(deepspeed_tracker))};
+    const auto step = step_beside(facts, facts.name, pattern);
+    if (!step)
+        return tag == facts.name ? "" : fmt::format("{} names {}", deepspeed_tracker, tag.empty() ? "nothing" : tag.substr(0, 64));
+    return tracker_problem(facts, *step, {deepspeed_tracker, tag, step_beside(facts, tag, pattern), facts.around && facts.around->has(tag)});
 }
 
 } // namespace
@@ -108,14 +119,12 @@ std::string deepspeed_files_problem(const CheckpointFacts &facts) {
     const auto sizes = sizes_in(facts, first);
     if (!sizes)
         return fmt::format("{} does not tell how many ranks saved: set checkpoint.marker with format: plain", first);
-    // Experts are spread over ranks in ways that names don't tell.
-    if (any_name(facts, is_expert))
-        return count_problem(facts, {1, sizes->model, false}, zero3);
-    return count_problem(facts, *sizes, zero3);
+    const auto problem = count_problem(facts, *sizes, zero3);
+    return problem.empty() ? experts_problem(facts, *sizes) : problem;
 }
 
 std::string deepspeed_problem(const CheckpointFacts &facts) {
-    const auto problem = tracker_problem(facts);
+    const auto problem = latest_problem(facts);
     return problem.empty() ? deepspeed_files_problem(facts) : problem;
 }
 

@@ -3,6 +3,7 @@
 #include "base/text.h"
 #include "checkpoint/format.h"
 #include "checkpoint/look.h"
+#include "checkpoint/tracker.h"
 
 #include <algorithm>
 #include <cerrno>
@@ -18,7 +19,7 @@ constexpr std::size_t max_files = 100'000;
 constexpr int max_depth = 8;
 constexpr std::uint64_t max_manifest = 16u << 20;
 constexpr std::size_t max_tracker = 4096; // a name or a number
-constexpr const char *trackers[] = {"latest", "latest_checkpointed_iteration.txt"};
+constexpr const char *trackers[] = {deepspeed_tracker, megatron_tracker};
 
 WallTime wall_of(const timespec &time) {
     return WallTime{} + std::chrono::duration_cast<WallTime::duration>(std::chrono::seconds{time.tv_sec} +
@@ -173,6 +174,14 @@ void add_unnumbered(const std::string &dir, const Checkpoint &spec, Listed &list
     });
 }
 
+// What a * of a pattern fits all the same: what is hidden, as a removal's leftovers are, what was put aside by roll_back(), and
+// by the formats' own patterns what frameworks call unfinished.
+bool is_no_checkpoint(const Checkpoint &spec, std::string_view name) {
+    if (is_put_aside(name) || (name.starts_with('.') && !spec.pattern.starts_with('.')))
+        return true;
+    return spec.pattern.empty() && (name.ends_with("-unfinished") || name.ends_with(".tmp") || name.ends_with(".partial"));
+}
+
 void take_content(Look &look, const HashLimits &limits) {
     if (!look.seen.complete)
         return;
@@ -190,13 +199,19 @@ Result<Listed> list_names(const std::string &dir, const Checkpoint &spec) {
         return names.error();
     auto around = std::make_shared<Surroundings>();
     around->names = std::move(*names);
-    for (const auto *tracker : trackers)
-        if (around->has(tracker))
-            if (const auto content = read_at_most(join_path(dir, tracker), max_tracker); content && *content)
-                around->trackers[tracker] = **content;
+    for (const auto *tracker : trackers) {
+        if (!around->has(tracker))
+            continue;
+        if (const auto content = read_at_most(join_path(dir, tracker), max_tracker); content && *content)
+            around->trackers[tracker] = **content;
+        struct stat info {};
+        if (::stat(join_path(dir, tracker).c_str(), &info) == 0)
+            around->written[tracker] = wall_of(info.st_mtim);
+    }
     Listed listed{steps_of_names(patterns_of(spec), around->names), around};
-    if (spec.pattern.empty()) // NeMo's marks fit its names
-        std::erase_if(listed.steps, [](const NamedStep &one) { return one.name.ends_with("-unfinished"); });
+    std::erase_if(listed.steps, [&](const NamedStep &one) { return is_no_checkpoint(spec, one.name); });
+    for (const auto &one : listed.steps)
+        around->steps[one.name] = one.step;
     add_unnumbered(dir, spec, listed);
     return listed;
 }

@@ -24,6 +24,8 @@ using ReadPiece = std::function<std::string(const std::string &name, std::uint64
 struct Surroundings {
     std::vector<std::string> names;              // of everything in it, sorted
     std::map<std::string, std::string> trackers; // files such as `latest`, that say what was saved last: those that are there
+    std::map<std::string, WallTime> written;     // when each tracker was written last
+    std::map<std::string, std::int64_t> steps;   // of the names that are checkpoints
     bool has(const std::string &name) const;
 };
 

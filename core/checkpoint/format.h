@@ -9,6 +9,9 @@
 
 namespace trainctl {
 
+// Of the nodes that write one checkpoint. A save over an older one comes later than that.
+constexpr std::chrono::seconds clocks_differ{60};
+
 struct Format {
     CheckpointFormat format = CheckpointFormat::plain;
     const char *name = ""; // as in checkpoint.format

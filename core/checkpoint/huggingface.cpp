@@ -1,9 +1,12 @@
-// Hugging Face Trainer: checkpoint-<step> with the weights, then optimizer.pt and scheduler.pt, then each rank's rng_state, and
-// trainer_state.json near the end. transformers 4.30 to 4.57, trainer.py, _save_checkpoint(); before 4.45 trainer_state.json came
-// before the random states, and not all ranks wait for each other, so that no one file tells that the save has ended.
-// With FSDP: pytorch_model_fsdp_0/ and optimizer_0/ (accelerate, utils/fsdp_utils.py); with DeepSpeed: `latest` and
+// Hugging Face Trainer: checkpoint-<step> with the weights and training_args.bin, then optimizer.pt and scheduler.pt, then each rank's
+// rng_state and trainer_state.json. huggingface/transformers 4, src/transformers/trainer.py, _save_checkpoint(): those with
+// _save_rng_state() write trainer_state.json after it, older ones before; ranks do not wait for each other, so that no one file
+// tells that the save has ended. All are written in place. How many ranks there are is in training_args.bin: TrainingArguments'
+// distributed_state is accelerate's PartialState, with num_processes (since 4.30; none without accelerate's state).
+// With FSDP: pytorch_model_fsdp_0/ and optimizer_0/ (huggingface/accelerate, utils/fsdp_utils.py); with DeepSpeed: `latest` and
 // global_step<step>/ inside.
 #include "checkpoint/format.h"
+#include "checkpoint/torch_pickle.h"
 
 #include <fmt/format.h>
 
@@ -12,11 +15,13 @@ namespace trainctl {
 namespace {
 
 constexpr const char *state_file = "trainer_state.json";
+constexpr const char *arguments_file = "training_args.bin";
+constexpr std::int64_t most_ranks = 100'000;
 constexpr const char *weights[] = {"model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json",
                                    "adapter_model.safetensors", "adapter_model.bin", "pytorch_model_fsdp.bin"};
 constexpr const char *sharded_weights[] = {"pytorch_model_fsdp_0/", "pytorch_model_0/"};
 
-bool is_shard(const std::string &name) { return name.find("model-") == 0 && name.find("-of-") != std::string::npos; }
+bool is_shard(const std::string &name) { return (name.starts_with("model-") || name.starts_with("pytorch_model-")) && name.find("-of-") != std::string::npos; }
 
 // The folder that DeepSpeed's `latest` names.
 std::string inner_deepspeed(const CheckpointFacts &facts, bool &there) {
@@ -58,12 +63,51 @@ std::string optimizer_problem(const CheckpointFacts &facts) {
     return facts.has("optimizer.pt") || facts.has("optimizer.bin") ? "" : "optimizer.pt is missing: it can't be resumed from";
 }
 
+// How many ranks saved, where it can be told.
+std::optional<std::int64_t> ranks_in(const CheckpointFacts &facts) {
+    const auto saved = torch_pickle(facts, arguments_file);
+    if (!saved.pickle)
+        return std::nullopt;
+    const auto state = saved.pickle->member(saved.pickle->root(), "distributed_state");
+    const auto count = state ? saved.pickle->member(*state, "num_processes") : std::nullopt;
+    const auto ranks = count ? saved.pickle->integer(*count) : std::nullopt;
+    return ranks && *ranks >= 1 && *ranks <= most_ranks ? ranks : std::nullopt;
+}
+
+std::string random_problem(const CheckpointFacts &facts) {
+    const auto random = numbered_files(facts, "rng_state_", ".pth", 1);
+    if (!random.gap.empty())
+        return fmt::format("{} is missing", random.gap);
+    if (random.count == 0)
+        return facts.has("rng_state.pth") ? "" : "rng_state.pth is missing, which is among the last that are saved";
+    const auto ranks = ranks_in(facts).value_or(random.count);
+    return random.count < ranks ? fmt::format("rng_state_{}.pth is missing (of {})", random.count, ranks) : "";
+}
+
+// Not what others may add later: results of an evaluation, a model card.
+bool comes_before_state(const std::string &file) {
+    for (const auto *beginning : {"model", "pytorch_model", "adapter_model", "optimizer", "scheduler", "global_step"})
+        if (file.starts_with(beginning))
+            return true;
+    return file == arguments_file;
+}
+
+// What comes before trainer_state.json in a save and is younger than it, is of a save over an older one that has not ended.
+std::string order_problem(const CheckpointFacts &facts) {
+    const auto state = facts.written.find(state_file);
+    for (const auto &[file, when] : facts.written) {
+        if (state != facts.written.end() && comes_before_state(file) && when - state->second > clocks_differ)
+            return fmt::format("{} is younger than {}, as of a save into it that has not ended (touch {} where that is not so)", file, state_file, state_file);
+    }
+    return "";
+}
+
 } // namespace
 
 bool is_huggingface(const CheckpointFacts &facts) {
     if (!facts.folder)
         return false;
-    for (const auto *file : {state_file, "training_args.bin", "config.json", "optimizer.pt", "scheduler.pt", "model.safetensors", "pytorch_model.bin"})
+    for (const auto *file : {state_file, arguments_file, "config.json", "optimizer.pt", "scheduler.pt", "model.safetensors", "pytorch_model.bin"})
         if (facts.has(file))
             return true;
     return false;
@@ -86,14 +130,12 @@ std::string huggingface_problem(const CheckpointFacts &facts) {
             return problem;
     if (!deepspeed && !facts.has("scheduler.pt"))
         return "scheduler.pt is missing: it can't be resumed from";
-    if (!facts.has("training_args.bin"))
-        return "training_args.bin is missing, which is saved with the weights";
-    const auto random = numbered_files(facts, "rng_state_", ".pth", 1);
-    if (!random.gap.empty())
-        return fmt::format("{} is missing", random.gap);
-    if (random.count == 0 && !facts.has("rng_state.pth"))
-        return "rng_state.pth is missing, which is among the last that are saved";
-    return every_file_problem(facts);
+    if (!facts.has(arguments_file))
+        return fmt::format("{} is missing, which is saved with the weights", arguments_file);
+    for (auto *rule : {random_problem, order_problem, every_file_problem})
+        if (auto problem = rule(facts); !problem.empty())
+            return problem;
+    return "";
 }
 
 } // namespace trainctl

@@ -1,7 +1,7 @@
-// PyTorch Lightning: x.ckpt is a torch.save file, made elsewhere and moved to its place (lightning/fabric/utilities/
-// cloud_io.py, _atomic_save, 2.x); with sharded strategies it is a folder, of FSDP's (meta.pt and torch.distributed.checkpoint's
-// files; strategies/fsdp.py) or of DeepSpeed's (`latest` and the folder that it names; strategies/deepspeed.py).
-// Names: callbacks/model_checkpoint.py: "{epoch}-{step}" with "epoch=1-step=200", "-v1" for a second one, last.ckpt.
+// PyTorch Lightning, Lightning-AI/pytorch-lightning 2: x.ckpt is a torch.save file that fsspec makes elsewhere and moves to its place,
+// which copies it where that is another disk (src/lightning/fabric/utilities/cloud_io.py, _atomic_save()); with sharded strategies it is a folder: FSDP's has torch.distributed.checkpoint's files and then meta.pt (src/lightning/pytorch/strategies/fsdp.py,
+// save_checkpoint()), DeepSpeed's has checkpoint/ and then `latest`, which names it (strategies/deepspeed.py).
+// Names: src/lightning/pytorch/callbacks/model_checkpoint.py: "{epoch}-{step}" with "epoch=1-step=200", "-v1" for a second one, last.ckpt.
 #include "checkpoint/format.h"
 #include "checkpoint/torch_pickle.h"
 
@@ -26,8 +26,12 @@ std::string lightning_problem(const CheckpointFacts &facts) {
             return fmt::format("latest names {}, and not what is in it", tag.text.substr(0, 64));
         return deepspeed_files_problem(facts_under(facts, "checkpoint/"));
     }
-    auto problem = torch_file_problem(facts, "meta.pt");
-    return problem.empty() ? dcp_problem(facts) : problem;
+    if (auto problem = torch_file_problem(facts, "meta.pt"); !problem.empty())
+        return problem;
+    const auto meta = facts.written.find("meta.pt"), index = facts.written.find(".metadata");
+    if (meta != facts.written.end() && index != facts.written.end() && index->second - meta->second > clocks_differ)
+        return "meta.pt, which is written last, is older than .metadata, as of a save into it that has not ended (touch meta.pt where that is not so)";
+    return dcp_problem(facts);
 }
 
 bool is_last_name(std::string_view name) {

@@ -1,11 +1,14 @@
-// Megatron-LM: iter_<iteration>/, and beside it latest_checkpointed_iteration.txt, written when all ranks have saved.
-// megatron/training/checkpointing.py, core_v0.5 to core_v0.12: get_checkpoint_name(), save_checkpoint().
+// Megatron-LM: iter_<iteration>/, and beside it latest_checkpointed_iteration.txt, written in place when all ranks have saved, by an
+// asynchronous save too. NVIDIA/Megatron-LM, megatron/training/checkpointing.py (before core_v0.6 megatron/checkpointing.py):
+// get_checkpoint_name(), save_checkpoint(), _get_checkpoint_format(). A tracker that is empty ends the training with code 0 there.
 // torch: mp_rank_TT[_PPP][_EEE]/model_optim_rng.pt, and distrib_optim.pt with the distributed optimizer; how many there are is
 // in `args` of each. torch_dist: megatron/core/dist_checkpointing/: common.pt first, then torch.distributed.checkpoint's
-// files, and metadata.json, which names the backend, last.
+// files, and metadata.json, which names the backend, last (serialization.py, save()). torch_dcp and fsdp_dtensor, since about
+// core_v0.9: torch.distributed.checkpoint's files alone.
 #include "checkpoint/checkpoint.h"
 #include "checkpoint/format.h"
 #include "checkpoint/torch_pickle.h"
+#include "checkpoint/tracker.h"
 
 #include "base/text.h"
 
@@ -17,30 +20,22 @@ namespace trainctl {
 
 namespace {
 
-constexpr const char *tracker = "latest_checkpointed_iteration.txt";
 constexpr const char *model_file = "model_optim_rng.pt";
 constexpr const char *optimizer_file = "distrib_optim.pt";
+constexpr const char *name_pattern = "iter_{step}";
 constexpr std::int64_t most_ranks = 100'000;
 
-std::optional<std::int64_t> step_of(const std::string &name) { return step_of_name("iter_{step}", name); }
-
-// As with DeepSpeed's `latest`: where the tracker was cut, only the newest is in doubt.
-std::string tracker_problem(const CheckpointFacts &facts) {
-    const auto step = step_of(facts.name);
-    if (!step || !facts.around)
-        return fmt::format("its name is not iter_<iteration>, which {} could speak of", tracker);
-    const std::string text{trim(facts.tracker(tracker))};
-    if (const auto saved = text == "release" ? std::optional<std::int64_t>{-1} : step_of("iter_" + text)) {
-        const bool known = *saved < 0 || std::any_of(facts.around->names.begin(), facts.around->names.end(), [&](const auto &name) { return step_of(name) == saved; });
-        if (*saved >= *step)
-            return "";
-        if (known)
-            return fmt::format("{} still says {}: its save has not ended", tracker, text);
-    }
-    for (const auto &other : facts.around->names)
-        if (step_of(other).value_or(-1) > *step)
-            return "";
-    return fmt::format("{} is missing or damaged: whether its save has ended can't be told", tracker);
+// Whether the tracker says that the save of this one has ended. A release has no iteration.
+std::string iteration_problem(const CheckpointFacts &facts) {
+    const auto step = step_of_name(name_pattern, facts.name);
+    if (!step)
+        return fmt::format("its name is not iter_<iteration>, which {} could speak of", megatron_tracker);
+    const std::string text{trim(facts.tracker(megatron_tracker))};
+    if (text == "release")
+        return tracker_problem(facts, *step, {megatron_tracker, text, -1, true});
+    const auto saved = step_of_name(name_pattern, "iter_" + text);
+    const bool there = facts.around && saved && std::any_of(facts.around->names.begin(), facts.around->names.end(), [&](const auto &name) { return step_of_name(name_pattern, name) == saved; });
+    return tracker_problem(facts, *step, {megatron_tracker, text, saved, there});
 }
 
 // "mp_rank_00_001/model_optim_rng.pt": its folder.
@@ -118,16 +113,18 @@ bool is_megatron(const CheckpointFacts &facts) {
     if (facts.has("common.pt") || facts.has("metadata.json"))
         return is_dcp(facts) || facts.has("common.pt");
     return std::any_of(facts.files.begin(), facts.files.end(), [](const auto &file) { return !rank_folder(file.first).empty(); }) ||
-           (step_of(facts.name) && is_dcp(facts));
+           (step_of_name(name_pattern, facts.name) && is_dcp(facts));
 }
 
 std::string megatron_problem(const CheckpointFacts &facts) {
-    if (auto problem = tracker_problem(facts); !problem.empty())
+    if (auto problem = iteration_problem(facts); !problem.empty())
         return problem;
     for (const auto &[name, size] : facts.files)
         if (!rank_folder(name).empty())
             return torch_ranks_problem(facts);
-    return torch_dist_problem(facts);
+    // Formats torch_dcp and fsdp_dtensor are torch.distributed.checkpoint's files and nothing else.
+    const bool of_core = facts.has("common.pt") || facts.has("metadata.json");
+    return of_core ? torch_dist_problem(facts) : dcp_problem(facts);
 }
 
 } // namespace trainctl

@@ -1,7 +1,8 @@
-// NeMo. 2: a folder named like Lightning's files ("...step=99-consumed_samples=...-last") with weights/, as Megatron's
-// torch_dist, and context/; while it is saved <name>-unfinished lies beside it (nemo/lightning/pytorch/callbacks/
-// model_checkpoint.py, 2.0; nemo/utils/callbacks/nemo_model_checkpoint.py, 1.23). 1: the same files without weights/, and
-// .nemo: a tar of model_config.yaml and the weights (nemo/core/connectors/save_restore_connector.py).
+// NeMo, NVIDIA/NeMo. 2: a folder named like Lightning's files ("...step=99-consumed_samples=...-last") with weights/, as Megatron's
+// torch_dist, and context/; while it is saved, asynchronously too, or removed, <name>-unfinished lies beside it (nemo/lightning/pytorch/
+// callbacks/model_checkpoint.py, set_checkpoint_unfinished_marker()). 1: the same files without weights/, with the same mark since about
+// 1.23 (nemo/utils/callbacks/nemo_model_checkpoint.py), and .nemo: a tar of model_config.yaml and the weights
+// (nemo/core/connectors/save_restore_connector.py).
 #include "checkpoint/format.h"
 #include "checkpoint/tar.h"
 

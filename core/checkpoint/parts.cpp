@@ -34,8 +34,12 @@ std::string file_problem(const CheckpointFacts &facts, const std::string &name) 
 bool is_unfinished(const CheckpointFacts &facts) {
     if (!facts.around)
         return false;
-    const auto stem = facts.name.substr(0, facts.name.rfind('.'));
-    return facts.around->has(facts.name + "-unfinished") || ((facts.name.ends_with(".ckpt") || facts.name.ends_with(".nemo")) && facts.around->has(stem + "-unfinished"));
+    // The mark's name is without the end, and a copy of averaged weights has the mark of the save that it belongs to.
+    std::string stem = facts.name;
+    for (const std::string_view end : {".ckpt", ".nemo", "-EMA"})
+        if (stem.ends_with(end))
+            stem.resize(stem.size() - end.size());
+    return facts.around->has(facts.name + "-unfinished") || facts.around->has(stem + "-unfinished");
 }
 
 WholeText whole_text(const CheckpointFacts &facts, const std::string &name, std::uint64_t most) {

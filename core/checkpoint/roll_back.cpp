@@ -17,7 +17,7 @@ Result<void> put_aside(Files &files, const std::string &path) {
     if (!names)
         return names.error();
     for (int number = 1; number <= most_names; ++number) {
-        const auto aside = path + (number == 1 ? ".rolled-back" : fmt::format(".rolled-back.{}", number));
+        const auto aside = path + std::string{set_aside} + (number == 1 ? "" : fmt::format(".{}", number));
         if (std::find(names->begin(), names->end(), aside.substr(slash + 1)) == names->end())
             return files.rename(path, aside);
     }

@@ -48,7 +48,11 @@ Result<Json> desk_checkpoints(DeskCall &call) {
         seen->pop_back();
     const auto now = unix_seconds(call.clock.wall());
     Json out{{"format", 1}, {"run", paths->run.value}, {"dir", *dir}, {"checkpoint_format", format_name(spec.format)}, {"names", patterns_of(spec)},
-             {"now", now}, {"newest_complete", nullptr}, {"older_not_shown", more}, {"checkpoints", Json::array()}};
+             {"now", now}, {"newest_complete", nullptr}, {"older_not_shown", more}, {"checkpoints", Json::array()}, {"put_aside", Json::array()}};
+    const auto names = call.files.list(*dir);
+    for (const auto &name : names ? *names : std::vector<std::string>{})
+        if (is_put_aside(name))
+            out["put_aside"].push_back(name);
     for (const auto &one : *seen) {
         if (one.complete && out["newest_complete"].is_null())
             out["newest_complete"] = one.path;

@@ -61,7 +61,7 @@ struct Checkpoint {
     std::string pattern;                    // names of checkpoints in dir: exactly one {step}; empty: the format's own
     std::string marker;                     // complete when this file exists in it (folder), or beside it + this suffix (file)
     std::string manifest;                   // complete when every "<sha256 or size> <name>" of this file holds
-    std::vector<std::string> resume_args;   // appended to the command when there is a checkpoint; {checkpoint}
+    std::vector<std::string> resume_args;   // appended to the command when there is a checkpoint; {checkpoint}, {checkpoint_step}, {checkpoint_name}
     std::string save_signal;                // "USR1", ...; empty: the training can't save on demand
     std::chrono::seconds save_time{60};     // how long a save may take; the early signal comes this long before the limit
     int keep = 0;                           // how many complete ones to keep; 0: all

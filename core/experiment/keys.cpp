@@ -270,7 +270,9 @@ std::vector<Row> checkpoint_rows() {
           .type = KeyType::command,
           .placeholders = env_placeholder | run_placeholder | attempt_placeholder | checkpoint_placeholder |
                           checkpoint_dir_placeholder,
-          .doc = "Added to the command when there is a checkpoint to resume from: {checkpoint} is its path.",
+          .doc = "Added to the command when there is a checkpoint to resume from: {checkpoint} is its path, {checkpoint_step} "
+                 "its step, {checkpoint_name} its name in checkpoint.dir. Megatron-LM: --load {checkpoint_dir} --ckpt-step {checkpoint_step}; "
+                 "Trainer: --resume_from_checkpoint {checkpoint}.",
           .example = "--resume {checkpoint}"},
          [](Draft &d) -> Slot { return &d.experiment.checkpoint.resume_args; }},
         {{.path = "checkpoint.save_signal",

@@ -111,9 +111,11 @@ struct Known {
     const char *name;
     unsigned bit;
 };
-constexpr std::array<Known, 4> known{{{"run", run_placeholder},
+constexpr std::array<Known, 6> known{{{"run", run_placeholder},
                                       {"attempt", attempt_placeholder},
                                       {"checkpoint", checkpoint_placeholder},
+                                      {"checkpoint_step", checkpoint_placeholder},
+                                      {"checkpoint_name", checkpoint_placeholder},
                                       {"checkpoint_dir", checkpoint_dir_placeholder}}};
 
 std::string placeholder_problem(const std::string &name, unsigned allowed) {
@@ -123,7 +125,7 @@ std::string placeholder_problem(const std::string &name, unsigned allowed) {
         if (name == one.name && (allowed & one.bit) != 0)
             return "";
         if (name == one.name && one.bit == checkpoint_placeholder)
-            return "{checkpoint} stands in checkpoint.resume_args only: the first attempt has no checkpoint";
+            return fmt::format("{{{}}} stands in checkpoint.resume_args only: the first attempt has no checkpoint", name);
         if (name == one.name)
             return fmt::format("{{{}}} can't be used here{}", name,
                                allowed == 0 ? "" : fmt::format(" (allowed: {})", placeholder_names(allowed)));

@@ -1,5 +1,5 @@
-// Placeholders in values: {run}, {attempt}, {checkpoint}, {checkpoint_dir}, filled in by the agent, and ${NAME}, the
-// submitter's environment, filled in when the experiment is read. Pure.
+// Placeholders in values: {run}, {attempt}, {checkpoint} with its {checkpoint_step} and {checkpoint_name}, and {checkpoint_dir},
+// filled in by the agent, and ${NAME}, the submitter's environment, filled in when the experiment is read. Pure.
 //
 // Only {word} of lower-case letters, digits and _ is a candidate; all other braces are text, so JSON and Python
 // stay as they are. {{word}} is the text {word}, $${NAME} the text ${NAME} (one more brace or $ is taken away).
@@ -21,7 +21,7 @@ enum PlaceholderSet : unsigned {
     env_placeholder = 1,            // ${NAME}
     run_placeholder = 2,            // {run}: the run's id
     attempt_placeholder = 4,        // {attempt}: "1", "2", ...
-    checkpoint_placeholder = 8,     // {checkpoint}: path of the checkpoint to resume from
+    checkpoint_placeholder = 8,     // {checkpoint}: path of the checkpoint to resume from; {checkpoint_step}, {checkpoint_name}
     checkpoint_dir_placeholder = 16 // {checkpoint_dir}: checkpoint.dir, absolute
 };
 

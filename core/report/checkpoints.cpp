@@ -32,6 +32,17 @@ std::string none_text(const Json &found) {
     return fmt::format("There are no checkpoints in {} (names looked for: {})", clean_text(found, "dir"), join(names, ", "));
 }
 
+std::string put_aside_text(const Json &found, const ReportStyle &style) {
+    std::vector<std::string> names;
+    for (const auto &name : items_of(found, "put_aside"))
+        if (name.is_string())
+            names.push_back(clean(name.get<std::string>()));
+    std::string out;
+    for (const auto &part : names.empty() ? std::vector<std::string>{} : wrap("Put aside by a roll back, and not gone on from: " + join(names, ", "), usable_width(style)))
+        out += part + "\n";
+    return out;
+}
+
 } // namespace
 
 std::string checkpoints_text(const Json &found, const ReportStyle &style) {
@@ -40,7 +51,7 @@ std::string checkpoints_text(const Json &found, const ReportStyle &style) {
     if (all.empty()) {
         for (const auto &part : wrap(none_text(found), usable_width(style)))
             out += part + "\n";
-        return out;
+        return out + put_aside_text(found, style);
     }
     std::vector<Row> rows{{"step", "age", "size", "name"}};
     std::array<std::size_t, column_count> widths{};
@@ -75,7 +86,7 @@ std::string checkpoints_text(const Json &found, const ReportStyle &style) {
         out += "None is complete: a restart begins anew.\n";
     if (is_true(found, "older_not_shown"))
         out += "Older ones are not shown (--most).\n";
-    return out;
+    return out + put_aside_text(found, style);
 }
 
 } // namespace trainctl

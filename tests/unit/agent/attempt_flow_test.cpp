@@ -3,11 +3,11 @@
 using namespace trainctl;
 
 TEST_CASE("flow: ranks run to their end with the environment they need and no other") {
-    Attempt it{"env -0 > env.$RANK; echo step $((RANK + 1)) loss 0.5; echo to stderr >&2; [ $1 ] && echo run $1"};
+    Attempt it{"env -0 > env.$RANK; echo step $((RANK + 1)) loss 0.5; echo to stderr >&2; [ $1 ] && echo run $1 \"$3\""};
     it.plan.experiment.environment.setup = "export FROM_SETUP=$'two\\nlines'; f() { echo hi; }; export -f f; echo setting up \\";
     it.plan.experiment.environment.env = {{"NAMED", "{run}/{attempt}"}};
     it.plan.secrets = {{"TOKEN", "hunter2"}};
-    it.plan.experiment.checkpoint.resume_args = {"--resume", "{checkpoint}"};
+    it.plan.experiment.checkpoint.resume_args = {"--resume", "{checkpoint_step} of {checkpoint_name}"};
     CheckpointSeen seen;
     seen.path = "/ckpt/step-9";
     seen.step = 9;
@@ -36,6 +36,7 @@ TEST_CASE("flow: ranks run to their end with the environment they need and no ot
         CHECK(environment["NAMED"] == it.plan.paths.run.value + "/1");
         CHECK(environment["TOKEN"] == "hunter2");
         CHECK(environment["TRAINCTL_RESUME_FROM"] == "/ckpt/step-9");
+        CHECK(environment["TRAINCTL_RESUME_STEP"] == "9");
         CHECK(environment["TRAINCTL_JOB_ID"] == "77");
         CHECK(std::stoi("0" + environment["MASTER_PORT"]) > 0);
         if (rank == 0)
@@ -45,6 +46,7 @@ TEST_CASE("flow: ranks run to their end with the environment they need and no ot
             CHECK(!starts_with(name, "SLURM"));
     }
     CHECK(it.log("n1").find("[r0] run flow-") != std::string::npos);
+    CHECK(it.log("n1").find(" 9 of step-9") != std::string::npos);
     CHECK(it.log("n2").find("[r3] to stderr") != std::string::npos);
     CHECK(slurp(it.plan.paths.attempt_file({1}, "logs/setup/n1.log")).find("setting up") != std::string::npos);
     for (const char *file : {"logs/agent.log", "head.json"})

@@ -54,6 +54,11 @@ Checkpoint spec_of(F format) {
     return spec;
 }
 
+PosixFiles &real_files() {
+    static PosixFiles files;
+    return files;
+}
+
 // Those that are numbered by their names.
 std::vector<SavedFormat> numbered() {
     auto all = saved_formats();
@@ -122,12 +127,25 @@ TEST_CASE("formats on disk: unfinished and temporary names are no checkpoints") 
             save(dir.path(), one, 7);
     for (const auto *name : {"10.orbax-checkpoint-tmp-12", "tmp-checkpoint-10", "step-10.tmp", ".step-10", "x--step=10-last-unfinished", "step-10.partial"})
         fs::create_directory(dir / name);
+    // Whole ones under names that a * would fit: put aside by roll_back(), or left by a removal that was interrupted.
+    const auto &lightning = saves().folder("lightning").files.begin()->second;
+    for (const auto *name : {"epoch=1-step=10.ckpt.rolled-back", "epoch=1-step=11.ckpt.rolled-back.2", ".trainctl-removing-epoch=1-step=12.ckpt", "epoch=1-step=13.ckpt.tmp"})
+        put(dir / name, lightning);
+    const std::string nemo = "gpt--val_loss=1.00-step=7-consumed_samples=70.0-last";
+    for (const auto &[path, content] : saves().folder("nemo").files)
+        for (const std::string &name : {replaced(nemo, "step=7", "step=20") + ".rolled-back", ".trainctl-removing-" + replaced(nemo, "step=7", "step=21")})
+            put(dir / name + path.substr(nemo.size()), content);
     const auto choice = newest_complete(dir.path(), {});
     REQUIRE(choice);
     REQUIRE(choice->newest);
     CHECK(choice->newest->step == 7);
     for (const auto &one : choice->refused)
         CHECK(one.step == 7);
+    for (const auto format : {F::nemo, F::lightning})
+        CHECK(newest_complete(dir.path(), spec_of(format))->newest->step == 7);
+    Checkpoint starred;
+    starred.pattern = "*step={step}*";
+    CHECK(newest_complete(dir.path(), starred)->newest->path == dir / "epoch=1-step=13.ckpt.tmp"); // as the user says
 }
 
 TEST_CASE("lightning: last.ckpt counts by the step in it, and one that can't be read is the oldest") {
@@ -161,7 +179,7 @@ TEST_CASE("retention: of each format as many as wanted stay, and what is not rec
         spec.keep = 2;
         HashLimits limits;
         limits.verified = std::make_shared<VerifiedFiles>();
-        const auto removed = remove_old_checkpoints(dir.path(), spec, {dir / name_of(one, 1)}, limits);
+        const auto removed = remove_old_checkpoints(real_files(), dir.path(), spec, {dir / name_of(one, 1)}, limits);
         REQUIRE(removed);
         CHECK(*removed == std::vector<std::string>{dir / name_of(one, 2)});
         for (const int step : {0, 1, 3, 4})

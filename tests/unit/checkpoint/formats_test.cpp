@@ -19,11 +19,15 @@ std::vector<std::size_t> cuts(std::size_t size) {
 
 // Files without which the rest is whole all the same: nothing names them.
 bool dispensable(const std::string &folder, const std::string &file) {
-    return (folder.starts_with("huggingface") && file.ends_with("/config.json")) || file.ends_with("/context/model.yaml");
+    return (folder.starts_with("huggingface") && file.ends_with("/config.json")) || file.ends_with("/context/model.yaml") ||
+           file.find("/expp_rank_1_") != std::string::npos || (folder == "orbax" && file.ends_with("/process_0")) || file.ends_with("/process_2") ||
+           file.ends_with("/c/0") || file.ends_with("/config/metadata");
 }
 
 // What is not looked into: only an empty one is seen. Text without an index, and what is compressed.
-bool opaque(const std::string &file) { return file.ends_with(".yaml") || file.find("/d/") != std::string::npos; }
+bool opaque(const std::string &file) {
+    return file.ends_with(".yaml") || file.find("/d/") != std::string::npos || file.find("/c/") != std::string::npos || file.ends_with("/commit_success.txt");
+}
 
 } // namespace
 

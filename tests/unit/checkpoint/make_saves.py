@@ -109,6 +109,16 @@ def put_dcp(folder, ranks=2):
     put(f"{folder}/.metadata", pickle.dumps(metadata))
 
 
+def put_metadata_pickles(folder):
+    """.metadata of many items in few files, by each protocol."""
+    storage = {MetadataIndex(f"layers.{item}.weight", (item, 0), item): _StorageInfo(f"__{item % 3}_0.distcp", item * 1000, 1000)
+               for item in range(30_000)}
+    storage[MetadataIndex("last", (0, 0), 0)] = _StorageInfo("__7_0.distcp", 5 << 40, 3)
+    metadata = Metadata({"offset": "length", "relative": [1.5, b"bytes", -1, None, 1 << 70]}, {"planned": (1, 2)}, storage, StorageMeta("id"))
+    for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
+        put(f"{folder}/{protocol}", pickle.dumps(metadata, protocol=protocol))
+
+
 def safetensors(names):
     header, data = {"__metadata__": {"format": "pt"}}, b""
     for name in names:
@@ -127,9 +137,29 @@ def put_sharded(folder):
     put_json(f"{folder}/model.safetensors.index.json", {"metadata": {"total_size": 48}, "weight_map": weights})
 
 
+class TrainingArguments:
+    """With the state of accelerate, which is one for a process: each object's __dict__ is the same."""
+
+    def __init__(self, ranks):
+        self.learning_rate = 1
+        self.distributed_state = PartialState()
+        PartialState.shared.update(backend="nccl", num_processes=ranks, process_index=0)
+
+
+class PartialState:
+    shared = {}
+
+    def __init__(self):
+        self.__dict__ = self.shared
+
+
+module_with("transformers.training_args", TrainingArguments)
+module_with("accelerate.state", PartialState)
+
+
 def put_trainer(folder, ranks):
     put_json(f"{folder}/config.json", {"model_type": "gpt2"})
-    put(f"{folder}/training_args.bin", torch_bytes(argparse.Namespace(learning_rate=1)))
+    put(f"{folder}/training_args.bin", torch_bytes(TrainingArguments(ranks)))
     put_json(f"{folder}/trainer_state.json", {"global_step": 7, "log_history": [{"loss": 2.5, "step": 5}]})
     for rank in range(ranks):
         put(f"{folder}/rng_state{f'_{rank}' if ranks > 1 else ''}.pth", torch_bytes({"python": (3, (1, 2), None)}))
@@ -143,6 +173,20 @@ def put_deepspeed(folder, stage, ranks=2):
         put(f"{folder}/{name}_model_states.pt", torch_bytes(state))
     for rank in range(ranks if stage else 0):
         put(f"{folder}/bf16_zero_pp_rank_{rank}_mp_rank_00_optim_states.pt", torch_bytes({"optimizer_state_dict": {"step": 7}}))
+
+
+def put_deepspeed_experts(folder, zero):
+    """Two layers with two and three experts, of two expert-parallel ranks."""
+    experts = [2, 3]
+    put(f"{folder}/mp_rank_00_model_states.pt", torch_bytes({"module": OrderedDict(weight=tensor(8)), "global_steps": 7, "num_experts": experts,
+                                                             "dp_world_size": 2, "mp_world_size": 1}))
+    for layer, count in enumerate(experts):
+        for expert in range(count):
+            put(f"{folder}/layer_{layer}_expert_{expert}_mp_rank_00_model_states.pt", torch_bytes(OrderedDict(weight=tensor(4))))
+    for rank in range(2):
+        put(f"{folder}/expp_rank_{rank}_mp_rank_00_optim_states.pt", torch_bytes({"optimizer": None if zero else {"step": 7}}))
+        if zero:
+            put(f"{folder}/zero_pp_rank_{rank}_mp_rank_00_optim_states.pt", torch_bytes({"optimizer_state_dict": {"step": 7}}))
 
 
 def put_torch_dist(folder):
@@ -176,14 +220,36 @@ def ocdbt_manifest():
     return whole + struct.pack("<I", crc32c(whole))
 
 
-def put_orbax(folder):
-    put_json(f"{folder}/_CHECKPOINT_METADATA", {
-        "item_handlers": {"state": "orbax.checkpoint._src.handlers.standard_checkpoint_handler.StandardCheckpointHandler"},
-        "init_timestamp_nsecs": 1, "commit_timestamp_nsecs": 2, "custom_metadata": {}})
+HANDLERS = "orbax.checkpoint._src.handlers."
+
+
+def put_orbax_step(folder, items, times):
+    put_json(f"{folder}/_CHECKPOINT_METADATA", {"item_handlers": items, "metrics": {}, "custom_metadata": {}, **times})
+
+
+def put_orbax(folder, processes=1):
+    put_orbax_step(folder, {"state": HANDLERS + "standard_checkpoint_handler.StandardCheckpointHandler"},
+                   {"init_timestamp_nsecs": 1, "commit_timestamp_nsecs": 2})
     put_json(f"{folder}/state/_METADATA", {"tree_metadata": {}, "use_ocdbt": True})
-    for database in ("state", "state/ocdbt.process_0"):
+    for process in range(processes):
+        put_json(f"{folder}/state/array_metadatas/process_{process}", {"array_metadatas": []})
+    for database in ("state", *(f"state/ocdbt.process_{process}" for process in range(processes))):
         put(f"{folder}/{database}/manifest.ocdbt", ocdbt_manifest())
         put(f"{folder}/{database}/d/0123456789abcdef", bytes(range(200)))
+
+
+def put_orbax_committed(folder):
+    """As where a folder can't be renamed, of two items, and of arrays that are folders."""
+    put_orbax_step(folder, {"params": HANDLERS + "pytree_checkpoint_handler.PyTreeCheckpointHandler",
+                            "config": HANDLERS + "json_checkpoint_handler.JsonCheckpointHandler"},
+                   {"init_timestamp_nsecs": 1, "commit_timestamp_nsecs": 2})
+    put_json(f"{folder}/params/_METADATA", {"tree_metadata": {}, "use_ocdbt": False, "use_zarr3": True})
+    for array in ("layer.kernel", "layer.bias"):
+        put_json(f"{folder}/params/{array}/zarr.json", {"zarr_format": 3, "node_type": "array", "shape": [8]})
+        put(f"{folder}/params/{array}/c/0", bytes(range(32)))
+    put_json(f"{folder}/config/metadata", {"lr": 1})
+    for part in ("params/", "config/", ""):
+        put(f"{folder}/{part}commit_success.txt", f"Checkpoint commit was successful to {folder}/{part}")
 
 
 def main():
@@ -194,6 +260,7 @@ def main():
     put_dcp("lightning-fsdp/epoch=1-step=7.ckpt")
     put("lightning-fsdp/epoch=1-step=7.ckpt/meta.pt", torch_bytes({"epoch": 1, "global_step": 7}))
     put_dcp("dcp/step-7")
+    put_metadata_pickles("metadata")
     put("safetensors-file/step-7.safetensors", safetensors(["a", "b"]))
     put_sharded("safetensors/step-7")
     put_sharded("huggingface/checkpoint-7")
@@ -203,13 +270,16 @@ def main():
     put_dcp("huggingface-fsdp/checkpoint-7/pytorch_model_fsdp_0")
     put_dcp("huggingface-fsdp/checkpoint-7/optimizer_0")
     put("huggingface-fsdp/checkpoint-7/scheduler.pt", torch_bytes({"last_epoch": 7}))
-    put_trainer("huggingface-fsdp/checkpoint-7", ranks=1)
+    put_trainer("huggingface-fsdp/checkpoint-7", ranks=3)
     put_deepspeed("huggingface-deepspeed/checkpoint-7/global_step7", stage=2)
     put("huggingface-deepspeed/checkpoint-7/latest", "global_step7")
     put_trainer("huggingface-deepspeed/checkpoint-7", ranks=1)
     for stage in (0, 2, 3):
         put_deepspeed(f"deepspeed-{stage}/global_step7", stage)
         put(f"deepspeed-{stage}/latest", "global_step7")
+    for kind, zero in (("experts", False), ("experts-zero", True)):
+        put_deepspeed_experts(f"deepspeed-{kind}/global_step7", zero)
+        put(f"deepspeed-{kind}/latest", "global_step7")
     args = argparse.Namespace(tensor_model_parallel_size=2, pipeline_model_parallel_size=2, expert_model_parallel_size=1,
                               use_distributed_optimizer=True, no_save_optim=None)
     for rank in range(4):
@@ -219,12 +289,16 @@ def main():
     put("megatron/latest_checkpointed_iteration.txt", "7")
     put_torch_dist("megatron-dist/iter_0000007")
     put("megatron-dist/latest_checkpointed_iteration.txt", "7")
+    put_dcp("megatron-dcp/iter_0000007")
+    put("megatron-dcp/latest_checkpointed_iteration.txt", "7")
     name = "gpt--val_loss=1.00-step=7-consumed_samples=70.0-last"
     put_torch_dist(f"nemo/{name}/weights")
     put_json(f"nemo/{name}/context/io.json", {"objects": {}})
     put(f"nemo/{name}/context/model.yaml", "_target_: gpt\n")
     put_nemo_tar("nemo-file/gpt-step=7.nemo")
     put_orbax("orbax/7")
+    put_orbax("orbax-processes/7", processes=3)
+    put_orbax_committed("orbax-committed/7")
     print("torch " + torch.__version__ if torch else "no torch")
 
 

@@ -3,6 +3,7 @@
 
 #include "base/files.h"
 #include "base/process.h"
+#include "checkpoint/checkpoint.h"
 #include "checkpoint/format.h"
 #include "support/temp_dir.h"
 
@@ -34,6 +35,8 @@ public:
                 facts.files[facts.folder ? path.substr(name.size() + 1) : path] = content.size();
         }
         std::sort(around->names.begin(), around->names.end());
+        for (const auto &one : steps_of_names(patterns_of({}), around->names))
+            around->steps[one.name] = one.step;
         facts.around = around;
         facts.read = [this, prefix = facts.folder ? name + "/" : ""](const std::string &file, std::uint64_t offset, std::size_t length) {
             const auto &content = files.at(prefix + file);
@@ -72,7 +75,7 @@ struct Saves {
                 folders[path.substr(0, slash)].files[path.substr(slash + 1)] = {std::istreambuf_iterator<char>{in}, {}};
             }
     }
-    SavedFolder folder(const std::string &name) const { return folders.at(name); }
+    const SavedFolder &folder(const std::string &name) const { return folders.at(name); }
 };
 
 // One set for all tests of a process.
@@ -103,11 +106,16 @@ inline const std::vector<SavedFormat> &saved_formats() {
         {"deepspeed-0", F::deepspeed, "global_step7"},
         {"deepspeed-2", F::deepspeed, "global_step7"},
         {"deepspeed-3", F::deepspeed, "global_step7"},
+        {"deepspeed-experts", F::deepspeed, "global_step7"},
+        {"deepspeed-experts-zero", F::deepspeed, "global_step7"},
         {"megatron", F::megatron, "iter_0000007"},
         {"megatron-dist", F::megatron, "iter_0000007"},
+        {"megatron-dcp", F::megatron, "iter_0000007"},
         {"nemo", F::nemo, "gpt--val_loss=1.00-step=7-consumed_samples=70.0-last"},
         {"nemo-file", F::nemo, "gpt-step=7.nemo"},
         {"orbax", F::orbax, "7"},
+        {"orbax-processes", F::orbax, "7"},
+        {"orbax-committed", F::orbax, "7"},
     };
     return all;
 }

@@ -90,12 +90,50 @@ TEST_CASE("nemo: its mark beside a save tells that it has not ended") {
     }
 }
 
+TEST_CASE("nemo: the copy of averaged weights has the mark of the save that it belongs to") {
+    auto folder = saves().folder("nemo-file");
+    folder.files["gpt-step=7-EMA.nemo"] = folder.files.at("gpt-step=7.nemo");
+    CHECK(folder.judged(F::nemo, "gpt-step=7-EMA.nemo").complete);
+    folder.files["gpt-step=7-unfinished"] = "";
+    CHECK(!folder.judged(F::nemo, "gpt-step=7-EMA.nemo").complete);
+    CHECK(!folder.judged(F::nemo, "gpt-step=7.nemo").complete);
+}
+
+TEST_CASE("lightning: a sharded save over an older one has an old meta.pt until it ends") {
+    const auto folder = saves().folder("lightning-fsdp");
+    Checkpoint spec;
+    spec.format = F::lightning;
+    auto facts = folder.facts("epoch=1-step=7.ckpt");
+    const WallTime then{1000s};
+    for (const auto &[file, size] : facts.files)
+        facts.written[file] = then;
+    CHECK(judge(spec, facts).complete);
+    for (auto &[file, when] : facts.written)
+        when = file == "meta.pt" ? then : then + 10min;
+    CHECK(judge(spec, facts).why_not.find("meta.pt, which is written last") == 0);
+    facts.written["meta.pt"] = then + 10min;
+    CHECK(judge(spec, facts).complete);
+}
+
 TEST_CASE("orbax: no commit time, or a temporary item in it: not ended") {
     auto folder = saves().folder("orbax");
     auto &about = folder.files["7/_CHECKPOINT_METADATA"];
     const auto whole = about;
     about.replace(about.find("\"commit_timestamp_nsecs\": 2"), 27, "\"commit_timestamp_nsecs\": null");
     CHECK(folder.judged(F::orbax, "7").why_not.find("commit time") != std::string::npos);
+    // As it is written when a save begins; without any time, as by 0.5; and with the mark of a store that can't rename.
+    about = R"({"item_handlers": null, "init_timestamp_nsecs": 1})";
+    CHECK(folder.judged(F::orbax, "7").why_not.find("commit time") != std::string::npos);
+    about = whole;
+    for (const auto *time : {"\"init_timestamp_nsecs\": 1", "\"commit_timestamp_nsecs\": 2"})
+        about.replace(about.find(time), std::string_view{time}.size(), "\"a\": 1");
+    CHECK(folder.judged(F::orbax, "7").complete);
+    auto committed = saves().folder("orbax-committed");
+    auto &times = committed.files["7/_CHECKPOINT_METADATA"];
+    times.replace(times.find("\"commit_timestamp_nsecs\": 2"), 27, "\"commit_timestamp_nsecs\": null");
+    CHECK(committed.judged(F::orbax, "7").complete);
+    committed.files.erase("7/commit_success.txt");
+    CHECK(committed.judged(F::orbax, "7").why_not.find("commit time") != std::string::npos);
     about = whole;
     folder.files["7/state.orbax-checkpoint-tmp-3/d/0"] = "x";
     CHECK(!folder.judged(F::orbax, "7").complete);
@@ -110,13 +148,49 @@ TEST_CASE("safetensors: weights alone are taken where the user says that they ar
     CHECK(!hole.judged(F::safetensors, "step-7.safetensors").complete);
 }
 
-TEST_CASE("huggingface: each rank's random state has its place") {
-    auto folder = saves().folder("huggingface");
-    const auto state = folder.files["checkpoint-7/rng_state.pth"];
-    folder.files.erase("checkpoint-7/rng_state.pth");
-    for (const auto *rank : {"0", "1", "2"})
-        folder.files[std::string{"checkpoint-7/rng_state_"} + rank + ".pth"] = state;
-    CHECK(folder.judged(F::huggingface, "checkpoint-7").complete);
-    folder.files.erase("checkpoint-7/rng_state_1.pth");
-    CHECK(folder.judged(F::huggingface, "checkpoint-7").why_not == "rng_state_1.pth is missing");
+TEST_CASE("huggingface: each rank's random state has its place, as many as training_args.bin says") {
+    const auto whole = saves().folder("huggingface-fsdp");
+    REQUIRE(whole.files.contains("checkpoint-7/rng_state_2.pth"));
+    for (const std::string rank : {"0", "1", "2"}) {
+        auto folder = whole;
+        folder.files.erase("checkpoint-7/rng_state_" + rank + ".pth");
+        CHECK(folder.judged(F::huggingface, "checkpoint-7").why_not == "rng_state_" + rank + ".pth is missing" + (rank == "2" ? " (of 3)" : ""));
+    }
+    // Where it does not say how many, a gap is all that is seen.
+    auto old = saves().folder("huggingface");
+    old.files["checkpoint-7/training_args.bin"] = old.files["checkpoint-7/scheduler.pt"];
+    const auto state = old.files["checkpoint-7/rng_state.pth"];
+    old.files.erase("checkpoint-7/rng_state.pth");
+    CHECK(old.judged(F::huggingface, "checkpoint-7").why_not.find("rng_state.pth is missing") == 0);
+    for (const std::string rank : {"0", "1", "2"})
+        old.files["checkpoint-7/rng_state_" + rank + ".pth"] = state;
+    CHECK(old.judged(F::huggingface, "checkpoint-7").complete);
+    old.files.erase("checkpoint-7/rng_state_1.pth");
+    CHECK(old.judged(F::huggingface, "checkpoint-7").why_not == "rng_state_1.pth is missing");
+}
+
+TEST_CASE("huggingface: a save over an older one, killed at each of its moments, in the order in which it writes") {
+    const auto folder = saves().folder("huggingface-fsdp");
+    Checkpoint spec;
+    spec.format = F::huggingface;
+    auto facts = folder.facts("checkpoint-7");
+    const WallTime then{1000s};
+    for (const auto &[file, size] : facts.files)
+        facts.written[file] = then;
+    CHECK(judge(spec, facts).complete);
+    std::vector<std::string> before, random;
+    for (const auto &[file, size] : facts.files)
+        if (file != "trainer_state.json" && file != "config.json")
+            (file.starts_with("rng_state") ? random : before).push_back(file);
+    facts.written["eval_results.json"] = then + 10min; // others' files may come later
+    for (const auto &file : before) {
+        facts.written[file] = then + 10min;
+        CAPTURE(file);
+        CHECK(judge(spec, facts).why_not.find("is younger than trainer_state.json") != std::string::npos);
+    }
+    facts.written["trainer_state.json"] = then + 10min;
+    CHECK(judge(spec, facts).complete);
+    for (const auto &file : random)
+        facts.written[file] = then + 20min; // ranks that were late, in versions that write these last
+    CHECK(judge(spec, facts).complete);
 }

@@ -43,6 +43,21 @@ TEST_CASE("desk checkpoints: the newest first, each with its verdict, and the on
     CHECK(answer.at("older_not_shown") == false);
 }
 
+TEST_CASE("desk checkpoints: of those removed or put aside only the latter are named, and neither is a checkpoint") {
+    DeskRoom room;
+    room.answer(room.submit_request());
+    put_step(room, 9, true);
+    put_step(room, 10, true);
+    put_step(room, 11, true);
+    const auto name = [&](const std::string &one) { return room.checkpoints + "/" + one; };
+    std::filesystem::rename(name("step-11"), name("step-11.rolled-back"));
+    std::filesystem::rename(name("step-9"), name(".trainctl-removing-step-9"));
+    const auto answer = room.answer(room.request("checkpoints"));
+    REQUIRE(answer.at("checkpoints").size() == 1);
+    CHECK(answer.at("newest_complete") == name("step-10"));
+    CHECK(answer.at("put_aside") == Json::array({"step-11.rolled-back"}));
+}
+
 TEST_CASE("desk checkpoints: only so many are looked at, and that there are more is said") {
     DeskRoom room;
     room.answer(room.submit_request());

@@ -12,7 +12,7 @@ constexpr unsigned all =
 const Environment environment{
     {"HOME", "/home/me"}, {"BRACED", "{run} ${X} {{y}}"}, {"OPEN", "{"}, {"CLOSE", "}"}, {"DOLLAR", "$"}};
 const std::map<std::string, std::string> values{
-    {"run", "R"}, {"attempt", "2"}, {"checkpoint", "/c"}, {"checkpoint_dir", "/d"}};
+    {"run", "R"}, {"attempt", "2"}, {"checkpoint", "/c"}, {"checkpoint_step", "40"}, {"checkpoint_name", "c"}, {"checkpoint_dir", "/d"}};
 
 std::string through(const std::string &text) {
     const auto resolved = resolve_text(text, all, environment);
@@ -29,6 +29,8 @@ TEST_CASE("placeholders: filled in, and all other braces are text") {
     const Row rows[] = {
         {"--out={checkpoint_dir}/{run}-{attempt}", "--out=/d/R-2"},
         {"{checkpoint}", "/c"},
+        {"--load {checkpoint_dir} --ckpt-step {checkpoint_step}", "--load /d --ckpt-step 40"},
+        {"{checkpoint_name}", "c"},
         {R"({"lr": {"x": 1}})", R"({"lr": {"x": 1}})"},
         {R"({"id": "{run}"})", R"({"id": "R"})"},
         {"{'a':{run}}", "{'a':R}"},
@@ -57,11 +59,13 @@ TEST_CASE("placeholders: unknown ones, and those that don't belong there") {
         {"{chekpoint}", all,
          "unknown placeholder {chekpoint}: did you mean {checkpoint}? Or write {{chekpoint}} for the text itself "
          "(known "
-         "here: {run}, {attempt}, {checkpoint}, {checkpoint_dir}, ${NAME})"},
+         "here: {run}, {attempt}, {checkpoint}, {checkpoint_step}, {checkpoint_name}, {checkpoint_dir}, ${NAME})"},
         {"{x}", env_placeholder | run_placeholder,
          "unknown placeholder {x}: write {{x}} for the text itself (known here: {run}, ${NAME})"},
         {"{checkpoint}", env_placeholder | run_placeholder,
          "{checkpoint} stands in checkpoint.resume_args only: the first attempt has no checkpoint"},
+        {"{checkpoint_step}", env_placeholder | run_placeholder,
+         "{checkpoint_step} stands in checkpoint.resume_args only: the first attempt has no checkpoint"},
         {"{attempt}", env_placeholder, "{attempt} can't be used here (allowed: ${NAME})"},
         {"${HOEM}", all,
          "${HOEM} is not set in your environment: did you mean ${HOME}? Or export it, or write $${HOEM} for the text "

@@ -48,8 +48,26 @@ Json checkpoints_json() {
             {"older_not_shown", true}, {"checkpoints", all}};
 }
 
+Json checkpoint_json(const std::string &name, std::int64_t step, const std::string &why_not) {
+    Json out{{"name", name}, {"path", "/scratch/gpt/checkpoints/" + name}, {"step", step}, {"age_s", 1000 - step}, {"bytes", step * 1'000'000}, {"complete", why_not.empty()}, {"why_not", nullptr}};
+    if (!why_not.empty())
+        out["why_not"] = why_not;
+    return out;
+}
+
+// One that is being saved, one that was cut, one that lacks a shard, whole ones, and some that a roll back put aside; what `keep` removed
+// is not there any more.
+Json mixed_checkpoints_json() {
+    return {{"format", 1}, {"run", "gpt-k3f9x"}, {"dir", "/scratch/gpt/checkpoints"}, {"now", test_now}, {"newest_complete", "/scratch/gpt/checkpoints/step-500"}, {"older_not_shown", false},
+            {"put_aside", {"step-900.rolled-back", "step-1000.rolled-back"}},
+            {"checkpoints",
+             {checkpoint_json("step-800", 800, ".metadata is missing, which is written last"),
+              checkpoint_json("step-700", 700, "__12_0.distcp has 1048576 bytes, and .metadata has items up to 734003200"),
+              checkpoint_json("step-600", 600, "__3_0.distcp is missing (.metadata names it)"), checkpoint_json("step-500", 500, ""), checkpoint_json("step-400", 400, "")}}};
+}
+
 std::vector<std::string> all_texts(const ReportStyle &style) {
-    std::vector<std::string> texts{list_text(list_json(), style), checkpoints_text(checkpoints_json(), style)};
+    std::vector<std::string> texts{list_text(list_json(), style), checkpoints_text(checkpoints_json(), style), checkpoints_text(mixed_checkpoints_json(), style)};
     for (const auto &[name, status] : situations()) {
         texts.push_back(status_text(status, style));
         texts.push_back(summary_text(status, style));
@@ -84,6 +102,17 @@ TEST_CASE("list: runs read as recorded") {
 
 TEST_CASE("checkpoints: step, age, size and verdict read as recorded") {
     check_golden("checkpoints", checkpoints_text(checkpoints_json(), plain));
+    check_golden("checkpoints_mixed", checkpoints_text(mixed_checkpoints_json(), plain));
+    auto broken = mixed_checkpoints_json();
+    broken["newest_complete"] = nullptr;
+    broken["checkpoints"].erase(3);
+    broken["checkpoints"].erase(3);
+    const auto text = checkpoints_text(broken, plain);
+    CHECK(text.find("complete  ") == std::string::npos);
+    CHECK(text.find("None is complete: a restart begins anew.\n") != std::string::npos);
+    auto aside = mixed_checkpoints_json();
+    aside["checkpoints"] = Json::array();
+    CHECK(checkpoints_text(aside, plain).find("Put aside by a roll back, and not gone on from: step-900.rolled-back, step-1000.rolled-back\n") != std::string::npos);
     const auto none = checkpoints_text({{"run", "gpt-k3f9x"}, {"dir", "/scratch/gpt"}, {"names", {"iter_{step}"}}, {"checkpoints", Json::array()}}, plain);
     CHECK(none == "There are no checkpoints in /scratch/gpt (names looked for: iter_{step})\n");
 }
