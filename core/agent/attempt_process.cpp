@@ -1,14 +1,10 @@
 #include "agent/attempt_process.h"
 
+#include "agent/attempt_checkpoints.h"
 #include "agent/failure_judge.h"
 #include "agent/head.h"
 #include "agent/node_checks.h"
-#include "agent/worker.h"
 #include "base/text.h"
-#include "checkpoint/retention.h"
-#include "checkpoint/roll_back.h"
-#include "checkpoint/tracker.h"
-#include "checkpoint/verified_files.h"
 #include "recovery/attempt.h"
 #include "recovery/policy.h"
 #include "recovery/ruling.h"
@@ -35,7 +31,6 @@ using namespace std::chrono_literals;
 
 constexpr auto standby_from = 15min; // recovery.standby: auto makes none for jobs shorter than this
 constexpr Duration news_come_within = 1min; // NFS clients keep for so long what they know of a folder
-constexpr auto settled = 5s;         // since a save was written last: then its files can be known by their times
 
 [[noreturn]] void leave(int code, const std::string &text = "") {
     if (!text.empty())
@@ -201,21 +196,19 @@ private:
         auto dir = checkpoint_dir(paths_, run_.experiment);
         if (!nodes || !dir)
             return cannot_train(nodes ? dir.error().text() : nodes.error().text());
-        HashLimits limits;
-        limits.on_piece = [&beating] { beating(); };
-        limits.verified = verified_;
-        auto choice = newest_complete(*dir, run_.experiment.checkpoint, limits);
-        if (!choice)
-            return cannot_train("the checkpoints can't be listed: " + choice.error().text());
-        note_refused(*choice);
-        aim(*dir, choice->newest);
-        HeadPlan plan{paths_, no_, job_, run_.experiment, run_.info, run_.secrets, *nodes, tools_, choice->newest, time_left(), "",
+        const auto checkpoints = std::make_shared<AttemptCheckpoints>(files_, clock_, *dir, run_.experiment.checkpoint,
+                                                                      [this](const std::string &event, Json data) { add(no_, event, std::move(data)); });
+        auto newest = checkpoints->newest([&beating] { beating(); });
+        if (!newest)
+            return cannot_train("the checkpoints can't be listed: " + newest.error().text());
+        checkpoints->go_on_from(*newest);
+        HeadPlan plan{paths_, no_, job_, run_.experiment, run_.info, run_.secrets, *nodes, tools_, *newest, time_left(), "",
                       showed_steps(), beating.checked, job_memory_mib(own_environment()), earlier_failures(), true};
-        Outcome outcome = run_head(plan, head_hooks(hooks, *dir, choice->newest));
+        Outcome outcome = run_head(plan, head_hooks(hooks, checkpoints));
         // What was saved since the head's last look counts as progress.
-        if (const auto newest = newest_by_sizes(*dir)) {
-            outcome.checkpoint = newest->path;
-            outcome.checkpoint_step = newest->step;
+        if (const auto last = checkpoints->newest_by_sizes()) {
+            outcome.checkpoint = last->path;
+            outcome.checkpoint_step = last->step;
         }
         return outcome;
     }
@@ -258,43 +251,6 @@ private:
         return std::move(rules.book);
     }
 
-    void note_refused(const CheckpointChoice &choice) {
-        for (const auto &refused : choice.refused)
-            add(no_, "checkpoint_refused", Json{{"path", refused.path}, {"step", refused.step}, {"why", refused.why_not}});
-    }
-
-    // No rank lives now: nobody else writes it.
-    void aim(const std::string &dir, const std::optional<CheckpointSeen> &chosen) {
-        if (!chosen)
-            return;
-        const auto aimed = aim_tracker(files_, dir, *chosen);
-        if (!aimed)
-            add(no_, "tracker_not_aimed", Json{{"text", aimed.error().text()}});
-        else if (*aimed)
-            add(no_, "tracker_aimed", Json{{"path", (*aimed)->path}, {"before", valid_utf8((*aimed)->before)}, {"now", (*aimed)->now}});
-    }
-
-    // Content is read by whoever resumes from it, or removes older ones; what was found wrong then is known.
-    std::optional<CheckpointSeen> newest_by_sizes(const std::string &dir) {
-        HashLimits sizes_only;
-        sizes_only.verified = verified_;
-        sizes_only.max_bytes = 0;
-        auto choice = newest_complete(dir, run_.experiment.checkpoint, sizes_only);
-        return choice ? choice->newest : std::nullopt;
-    }
-
-    // Reads a new save while the training goes on, so that a restart need not. Not before it settled, and each once.
-    void verify(const std::string &dir, const CheckpointSeen &newest) {
-        if (newest.path == asked_to_verify_ || clock_.wall() - newest.modified < settled)
-            return;
-        asked_to_verify_ = newest.path;
-        if (!verifier_)
-            verifier_ = std::make_unique<Worker>();
-        verifier_->add([dir, spec = run_.experiment.checkpoint, verified = verified_] {
-            (void)newest_complete(dir, spec, HashLimits{.verified = verified}).ok();
-        });
-    }
-
     // control/drill.json; removed before it is carried out: once at most.
     std::optional<DrillWish> take_drill() {
         const auto path = paths_.wish("drill.json");
@@ -307,7 +263,7 @@ private:
         return wish ? std::optional{std::move(*wish)} : std::nullopt;
     }
 
-    HeadHooks head_hooks(const TrainHooks &hooks, const std::string &dir, const std::optional<CheckpointSeen> &resumed) {
+    HeadHooks head_hooks(const TrainHooks &hooks, const std::shared_ptr<AttemptCheckpoints> &checkpoints) {
         const auto lost = std::make_shared<std::atomic<bool>>(false);
         HeadHooks out;
         out.write_beat = [this, hooks, lost](const ProgressFile &progress) -> Result<void> {
@@ -330,40 +286,25 @@ private:
             return wishes;
         };
         // These are called from one thread.
-        const auto in_use = std::make_shared<std::vector<std::string>>();
-        if (resumed)
-            in_use->push_back(resumed->path);
-        const auto judge = std::make_shared<FailureJudge>(files_, FailureJudge::Setting{paths_, no_, run_.experiment.recovery, dir, static_cast<std::int64_t>(run_.experiment.health.min_free_mib.value_or(0)), failure_rules()});
-        out.choose_checkpoint = [this, dir, in_use, judge](const FailureFacts &facts) -> Result<NextStart> {
-            const auto &spec = run_.experiment.checkpoint;
-            auto choice = newest_complete(dir, spec, HashLimits{.verified = verified_});
-            if (!choice)
-                return choice.error();
-            note_refused(*choice);
-            NextStart next{choice->newest, judge->judge(facts, choice->newest)};
+        const auto judge = std::make_shared<FailureJudge>(files_, FailureJudge::Setting{paths_, no_, run_.experiment.recovery, checkpoints->dir(),
+                                                                                        static_cast<std::int64_t>(run_.experiment.health.min_free_mib.value_or(0)), failure_rules()});
+        out.choose_checkpoint = [checkpoints, judge](const FailureFacts &facts) -> Result<NextStart> {
+            auto newest = checkpoints->newest();
+            if (!newest)
+                return newest.error();
+            NextStart next{*newest, judge->judge(facts, *newest)};
             if (next.failure->roll_back > 0) {
-                auto older = roll_back(files_, dir, spec, next.failure->roll_back, HashLimits{.verified = verified_});
+                auto older = checkpoints->back(next.failure->roll_back);
                 if (!older)
                     return older.error();
                 next.checkpoint = std::move(*older);
             }
-            aim(dir, next.checkpoint);
-            in_use->clear();
-            if (next.checkpoint)
-                in_use->push_back(next.checkpoint->path);
+            checkpoints->go_on_from(next.checkpoint);
             return next;
         };
-        out.newest_checkpoint = [this, dir, in_use, judge] {
+        out.newest_checkpoint = [checkpoints, judge] {
             judge->prepare();
-            auto removed = remove_old_checkpoints(files_, dir, run_.experiment.checkpoint, *in_use, HashLimits{.verified = verified_});
-            for (const auto &path : removed ? *removed : std::vector<std::string>{})
-                add(no_, "checkpoint_removed", Json{{"path", path}});
-            if (!removed)
-                add(no_, "checkpoint_not_removed", Json{{"text", removed.error().text()}});
-            auto newest = newest_by_sizes(dir);
-            if (newest)
-                verify(dir, *newest);
-            return newest;
+            return checkpoints->look();
         };
         out.journal = [this](const std::string &name, Json data) { add(no_, name, std::move(data)); };
         return out;
@@ -382,9 +323,6 @@ private:
     std::unique_ptr<JournalWriter> journal_;
     std::unique_ptr<World> world_;
     AttemptJob attempt_;
-    const std::shared_ptr<VerifiedFiles> verified_ = std::make_shared<VerifiedFiles>();
-    std::unique_ptr<Worker> verifier_; // a thread of its own: it may read for long, or hang
-    std::string asked_to_verify_;
 };
 
 } // namespace
