@@ -32,7 +32,7 @@ TEST_CASE("diagnosis: the job that was looked at, what was read of it and what c
     const Json diagnosis{{"job", job}, {"logs", Json::array({{{"file", "/o/a.out"}, {"bytes", 1500}}})}, {"not_read", Json::array({"/o/a.err: you may not read it"})}};
     CHECK(job_text(diagnosis, {}) == "job 20_3 (tr\\x1b[31main): FAILED, NonZeroExitCode, exit code 1, its steps' highest: signal 125\n"
                                      "  nodes       n[1-2]\n"
-                                     "  ran         2026-11-23T12:37:07Z to 2026-11-23T12:38:10Z, 1 m 3 s, after 1\n"
+                                     "  ran         2026-11-23T12:37:07Z to 2026-11-23T12:38:10Z, 1 m 03 s, after 1\n"
                                      "              requeue\n"
                                      "  read        /o/a.out, 1.5 kB\n"
                                      "  not read    /o/a.err: you may not read it\n"

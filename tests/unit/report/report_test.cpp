@@ -112,7 +112,7 @@ TEST_CASE("checkpoints: step, age, size and verdict read as recorded") {
     CHECK(text.find("None is complete: a restart begins anew.\n") != std::string::npos);
     auto aside = mixed_checkpoints_json();
     aside["checkpoints"] = Json::array();
-    CHECK(checkpoints_text(aside, plain).find("Put aside by a roll back, and not gone on from: step-900.rolled-back, step-1000.rolled-back\n") != std::string::npos);
+    CHECK(checkpoints_text(aside, plain).find("Put aside by a roll back, and not gone on from: step-900.rolled-back,\nstep-1000.rolled-back\n") != std::string::npos);
     const auto none = checkpoints_text({{"run", "gpt-k3f9x"}, {"dir", "/scratch/gpt"}, {"names", {"iter_{step}"}}, {"checkpoints", Json::array()}}, plain);
     CHECK(none == "There are no checkpoints in /scratch/gpt (names looked for: iter_{step})\n");
 }
