@@ -19,7 +19,7 @@ class Launchers(RunCase):
         return found
 
     def test_srun_starts_the_ranks_with_pmi_and_the_agents_hold_them(self):
-        run = self.make("mpi", resources__nodes=2, environment__setup="export FROM_SETUP=yes", steps=60)
+        run = self.make("mpi", resources__nodes=2, environment__setup="export FROM_SETUP=yes", steps=200)
         by_srun(run)
         run.submit()
         run.wait_step(25)
@@ -55,7 +55,7 @@ class Launchers(RunCase):
         self.assertIn("no_such_mpi", run.read("attempts/001/logs/agent.log"))
 
     def test_torchrun_is_told_where_it_stands_in_each_generation(self):
-        run = self.make("torchrun", resources__nodes=2, steps=60)
+        run = self.make("torchrun", resources__nodes=2, steps=200)
         by_torchrun(run)
         run.submit()
         run.wait_step(25)
