@@ -99,7 +99,7 @@ TEST_CASE_FIXTURE(SshFixture, "ssh: input waits for the other side's window, and
     std::size_t asked = 0;
     RemoteCommand command{.line = "echo $$ > " + (temp / "pid") + "; exec tail -f /dev/null", .input = ""};
     command.more_input = [&]() -> Result<std::string> { return ++asked, std::string(1u << 16, 'x'); };
-    command.deadline = 700ms;
+    command.deadline = 5s; // its shell must have begun by then
     must_fail(ssh.run(command), ErrorKind::timeout);
     CHECK(asked > 1);
     CHECK(asked < 128); // 8 MiB; sshd's window is 2 MiB
