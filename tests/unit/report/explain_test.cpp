@@ -1,26 +1,15 @@
 // `explain` and `nodes` as text: each answer reads as recorded, and what comes from a log can't speak to the terminal.
 #include "report/report.h"
 
-#include "base/process.h"
 #include "base/text.h"
+#include "golden.h"
 #include "situations.h"
-#include "support/test_sshd.h"
 
 #include <doctest/doctest.h>
 
 using namespace trainctl;
 
 namespace {
-
-constexpr ReportStyle plain{};
-
-void check_golden(const std::string &name, const std::string &text) {
-    const std::string path = std::string{TRAINCTL_SOURCE_DIR} + "/tests/unit/report/golden/" + name + ".txt";
-    CAPTURE(path);
-    if (own_variable("TRAINCTL_REWRITE_GOLDEN") == "1")
-        write_text(path, text);
-    CHECK(text == read_text(path));
-}
 
 // A node that kills is left out, and then the training itself is wrong.
 Json stopped_for_good() {

@@ -1,10 +1,9 @@
 #include "report/report.h"
 
-#include "base/process.h"
 #include "base/text.h"
 #include "report/terminal_text.h"
+#include "golden.h"
 #include "situations.h"
-#include "support/test_sshd.h"
 
 #include <algorithm>
 #include <doctest/doctest.h>
@@ -13,16 +12,6 @@
 using namespace trainctl;
 
 namespace {
-
-constexpr ReportStyle plain{};
-
-void check_golden(const std::string &name, const std::string &text) {
-    const std::string path = std::string{TRAINCTL_SOURCE_DIR} + "/tests/unit/report/golden/" + name + ".txt";
-    CAPTURE(path);
-    if (own_variable("TRAINCTL_REWRITE_GOLDEN") == "1")
-        write_text(path, text);
-    CHECK(text == read_text(path));
-}
 
 Json list_json() {
     Json runs = Json::array();
